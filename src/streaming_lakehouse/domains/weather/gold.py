@@ -1,0 +1,102 @@
+"""Weather's gold tables: readings per device and window, and alerts."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, functions as F
+
+WINDOW = "1 hour"
+SLIDE = "30 minutes"
+
+FROST_C = 0.0  # air frost: at or below freezing (Met Office)
+HEAT_C = 35.0  # the upper of the German Weather Service's two daytime heat marks (30 and 35 °C)
+GALE_M_S = 17.2  # Beaufort 8 begins here (WMO-No. 306, code table 1100)
+HEAVY_RAIN_MM = 7.6  # in an hour (AMS Glossary of Meteorology: heavy rain)
+STUCK_SPREAD_C = 0.1  # least change of temperature in 60 minutes (WMO guidelines on quality control of AWS data, 2004)
+STUCK_READINGS = 30  # of the 60 an hour should have: fewer say nothing about a sensor
+
+
+def device_hourly(readings: DataFrame) -> DataFrame:
+    """Measures per device and tumbling hour.
+
+    In: device string, time timestamp, temperature_c, humidity_pct, wind_speed_m_s, rain_mm double.
+    Out: device string, window_start and window_end timestamp (end exclusive), readings bigint, temperature_min_c,
+    temperature_avg_c, temperature_max_c, humidity_avg_pct, wind_speed_max_m_s, rain_total_mm double.
+    """
+    return _measures_per_window(readings, F.window("time", WINDOW))
+
+
+def device_sliding(readings: DataFrame) -> DataFrame:
+    """The columns of `device_hourly` per hour that begins every 30 minutes: each reading counts in two windows."""
+    return _measures_per_window(readings, F.window("time", WINDOW, SLIDE))
+
+
+def _measures_per_window(readings: DataFrame, window: Column) -> DataFrame:
+    measures = readings.groupBy("device", window.alias("window")).agg(
+        F.count("*").alias("readings"),
+        F.min("temperature_c").alias("temperature_min_c"),
+        F.avg("temperature_c").alias("temperature_avg_c"),
+        F.max("temperature_c").alias("temperature_max_c"),
+        F.avg("humidity_pct").alias("humidity_avg_pct"),
+        F.max("wind_speed_m_s").alias("wind_speed_max_m_s"),
+        F.sum("rain_mm").alias("rain_total_mm"),
+    )
+    return measures.select("device", "window.start", "window.end", *measures.columns[2:]).withColumnsRenamed(
+        {"start": "window_start", "end": "window_end"}
+    )
+
+
+def alerts(readings: DataFrame) -> DataFrame:
+    """One row an alert, with the value and the threshold that it crossed.
+
+    In: as `device_hourly`, and event_id string.
+    Out: device string, alert string (frost, heat, gale, heavy_rain, stuck_sensor), time timestamp, event_id string,
+    measure string (the column compared), value double, threshold double (both in the measure's unit). Frost, heat and
+    gale are of one reading and come at once; heavy_rain and stuck_sensor are of an hour, come when it has closed, and
+    have the hour's end as `time` and no event_id.
+    """
+    return reading_alerts(readings).unionByName(hour_alerts(readings))
+
+
+def reading_alerts(readings: DataFrame) -> DataFrame:
+    """The alerts that one reading tells alone: they need no state. Columns as `alerts`."""
+    temperature, wind = F.col("temperature_c"), F.col("wind_speed_m_s")
+    found = _alerts(
+        _alert("frost", temperature <= FROST_C, "temperature_c", FROST_C),
+        _alert("heat", temperature >= HEAT_C, "temperature_c", HEAT_C),
+        _alert("gale", wind >= GALE_M_S, "wind_speed_m_s", GALE_M_S),
+    )
+    return readings.select("device", "time", "event_id", F.inline(found)).select(*_ALERT_COLUMNS)
+
+
+def hour_alerts(readings: DataFrame) -> DataFrame:
+    """The alerts that a device's whole hour tells. Columns as `alerts`."""
+    temperature = F.col("temperature_c")
+    hours = readings.groupBy("device", F.window("time", WINDOW)).agg(
+        F.sum("rain_mm").alias("rain_total_mm"),
+        F.count(temperature).alias("temperatures"),
+        (F.max(temperature) - F.min(temperature)).alias("temperature_spread_c"),
+    )
+    is_stuck = (F.col("temperatures") >= STUCK_READINGS) & (F.col("temperature_spread_c") < STUCK_SPREAD_C)
+    found = _alerts(
+        _alert("heavy_rain", F.col("rain_total_mm") > HEAVY_RAIN_MM, "rain_total_mm", HEAVY_RAIN_MM),
+        _alert("stuck_sensor", is_stuck, "temperature_spread_c", STUCK_SPREAD_C),
+    )
+    of_hour = ["device", F.col("window.end").alias("time"), F.lit(None).cast("string").alias("event_id")]
+    return hours.select(*of_hour, F.inline(found)).select(*_ALERT_COLUMNS)
+
+
+_ALERT_COLUMNS = ("device", "alert", "time", "event_id", "measure", "value", "threshold")
+
+
+def _alert(name: str, is_raised: Column, measure: str, threshold: float) -> Column:
+    alert = F.struct(
+        F.lit(name).alias("alert"),
+        F.lit(measure).alias("measure"),
+        F.col(measure).alias("value"),
+        F.lit(threshold).alias("threshold"),
+    )
+    return F.when(is_raised, alert)
+
+
+def _alerts(*found: Column) -> Column:
+    return F.array_compact(F.array(*found))

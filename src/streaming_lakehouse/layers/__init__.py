@@ -1,0 +1,1 @@
+"""How events become trusted tables: bronze, silver with its quarantine, and gold, each a streaming query."""

@@ -1,0 +1,210 @@
+"""Silver: typed, valid events, one row an event; everything else goes to quarantine with the reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window, functions as F, types as T
+from pyspark.sql.streaming import StreamingQuery
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.expectations import Expectation, all_hold, no_failures, violated
+from streaming_lakehouse.parsing import with_event
+from streaming_lakehouse.pipeline import Silver
+from streaming_lakehouse.settings import Table
+from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sources.envelope import BRONZE, PLACE, PROVENANCE, QUARANTINE
+
+LATE = "is_on_time"
+REPEATED = "is_first_delivery"
+_BROADCAST_ROWS = 500_000  # a place takes about 100 bytes; a file delivered twice may repeat millions
+
+log = logging.getLogger(__name__)
+
+
+def start(records: DataFrame, silver: Silver, tables: Tables, query: delta.Query) -> StreamingQuery:
+    """Divides bronze's stream between silver and quarantine."""
+    return delta.for_each_batch(records, SilverBatches(silver, tables, query.checkpoint), query)
+
+
+def schema(silver: Silver) -> T.StructType:
+    """Silver's columns: the event's, `_rescued_data`, and where the row came from."""
+    rescued = T.StructField("_rescued_data", T.StringType())
+    return T.StructType([*silver.schema.fields, rescued, *(BRONZE[name] for name in PROVENANCE)])
+
+
+def judged(records: DataFrame, silver: Silver) -> DataFrame:
+    """Parses bronze records and adds `failed_expectations`, empty for a valid event.
+
+    In: bronze's columns. Adds: the event's, `_rescued_data`, `failed_expectations` array<string>. An event that could
+    not be read has no fields to judge: only why it could not be read is said.
+    """
+    parsed = with_event(records, silver.schema)
+    dropping = [expectation for expectation in silver.expectations if expectation.on_violation == "drop"]
+    failed = (
+        F.when(F.size("parse_failures") > 0, F.col("parse_failures"))
+        .when(all_hold(dropping), no_failures())
+        .otherwise(violated(dropping))
+    )
+    return parsed.withColumn("failed_expectations", failed).drop("parse_failures")
+
+
+@dataclass(frozen=True)
+class Tables:
+    silver: Table
+    quarantine: Table
+
+
+@dataclass
+class SilverBatches:
+    """Writes one micro-batch of bronze after the other: `foreachBatch` calls it.
+
+    A batch is two commits, quarantine first, then silver; each is made once, however often the batch is repeated.
+    Every decision follows from the batch and from what silver held before it, so that a repeat decides the same.
+    """
+
+    silver: Silver
+    tables: Tables
+    checkpoint: str
+    newest: datetime | None = None  # the newest event time in silver
+    is_caught_up: bool = False  # `newest` is known, and a batch that may be a repeat is behind us
+
+    def __call__(self, records: DataFrame, batch_id: int) -> None:
+        spark = records.sparkSession
+        with kept(judged(records, self.silver)) as rows:
+            summary = self._summary(rows)
+            if not self.is_caught_up:
+                self._catch_up(spark)
+                if summary.valid and self._is_committed(rows, summary):
+                    return
+            with kept(self._repeats(spark, rows.where(_is_valid() & ~self._is_late()))) as repeats:
+                decided = self._decided(rows, repeats)
+                self._write(decided, summary, batch_id)
+
+    def _summary(self, rows: DataFrame) -> Row:
+        is_valid = F.size("failed_expectations") == 0
+        counts = {e.name: F.count_if(is_valid & e.is_violated) for e in self._watched}
+        summary: Row = rows.agg(
+            F.count("*").alias("rows"),
+            F.count_if(is_valid).alias("valid"),
+            F.max(F.when(is_valid, F.col(self.silver.event_time))).alias("newest"),
+            F.min("ingested_at").alias("ingested_from"),
+            F.max("ingested_at").alias("ingested_to"),
+            *(count.alias(name) for name, count in counts.items()),
+        ).first()
+        for expectation in self._watched:
+            _tell(expectation, summary[expectation.name], self.tables.silver)
+        return summary
+
+    @property
+    def _watched(self) -> list[Expectation]:
+        return [expectation for expectation in self.silver.expectations if expectation.on_violation != "drop"]
+
+    def _catch_up(self, spark: SparkSession) -> None:
+        if delta.exists(spark, self.tables.silver):
+            newest = delta.read(spark, self.tables.silver).agg(F.max(self.silver.event_time)).first()
+            self.newest = newest and newest[0]
+        self._transaction_id = checkpoint_id(spark, self.checkpoint)
+        self.is_caught_up = True
+
+    def _is_committed(self, rows: DataFrame, summary: Row) -> bool:
+        """True where this batch is in silver already: a run died after the commit and before the checkpoint knew.
+
+        The batch must then not be judged again, since all of its events would be repeats of themselves.
+        """
+        if self.newest is None:
+            return False
+        of_then = F.col("ingested_at").between(F.lit(summary.ingested_from), F.lit(summary.ingested_to))
+        written = delta.read(rows.sparkSession, self.tables.silver).where(of_then).select(*PLACE)
+        return not written.join(rows.select(*PLACE), list(PLACE), "left_semi").isEmpty()
+
+    def _decided(self, rows: DataFrame, repeats: DataFrame) -> DataFrame:
+        """The rows with all reasons against them in `failed_expectations`."""
+        failed = F.when(F.size("failed_expectations") > 0, F.col("failed_expectations")).when(
+            self._is_late(), F.array(F.lit(LATE))
+        )
+        number = repeats.count()
+        if number:
+            rows = rows.join(F.broadcast(repeats) if number < _BROADCAST_ROWS else repeats, list(PLACE), "left")
+            failed = failed.when(F.col("is_repeat"), F.array(F.lit(REPEATED)))
+        return rows.withColumn("failed_expectations", failed.otherwise(no_failures()))
+
+    def _write(self, rows: DataFrame, summary: Row, batch_id: int) -> None:
+        transaction = {"transaction_id": self._transaction_id, "batch_id": batch_id}
+        rejected = rows.where(~_is_valid()).select(*QUARANTINE.names)
+        if not rejected.isEmpty():
+            delta.append_batch(rejected, self.tables.quarantine, **transaction)
+        if not summary.valid:
+            return
+        accepted = rows.where(_is_valid()).select(*schema(self.silver).names)
+        delta.append_batch(accepted, self.tables.silver, **transaction)
+        newest = accepted.agg(F.max(self.silver.event_time)).first()
+        self.newest = max(filter(None, [self.newest, newest and newest[0]]), default=None)
+
+    def _is_late(self) -> Column:
+        """More than the watermark's delay behind the newest event of the batches before."""
+        if self.newest is None:
+            return F.lit(False)
+        return F.col(self.silver.event_time) < F.lit(self._watermark)
+
+    @property
+    def _watermark(self) -> datetime:
+        assert self.newest is not None
+        return self.newest - timedelta(hours=self.silver.watermark_hours)
+
+    def _repeats(self, spark: SparkSession, events: DataFrame) -> DataFrame:
+        """The places of the events that are in silver, or come a second time in this batch; `is_repeat` is true."""
+        key, places = self.silver.key, ["is_repeat", *PLACE]
+        # Most events come once. Hashes tell which may not have: only those are ordered.
+        may_repeat = events.groupBy(F.xxhash64(key).alias("hash")).count().where("count > 1").select("hash")
+        order = Window.partitionBy(key).orderBy(*PLACE)
+        repeats = (
+            events.select(key, *PLACE, F.xxhash64(key).alias("hash"))
+            .join(may_repeat, "hash", "left_semi")
+            .withColumn("is_repeat", F.row_number().over(order) > 1)
+            .where("is_repeat")
+            .select(*places)
+        )
+        if self.newest is not None:
+            known = delta.read(spark, self.tables.silver).where(F.col(self.silver.event_time) >= F.lit(self._watermark))
+            again = events.join(known.select(key), key, "left_semi").withColumn("is_repeat", F.lit(True))
+            repeats = repeats.union(again.select(*places)).distinct()
+        return repeats
+
+
+def _is_valid() -> Column:
+    return F.size("failed_expectations") == 0
+
+
+@contextmanager
+def kept(rows: DataFrame) -> Iterator[DataFrame]:
+    """Keeps rows for several actions where the platform can; serverless cannot, and computes them again."""
+    try:
+        rows.persist()
+    except Exception as error:
+        if "NOT_SUPPORTED_WITH_SERVERLESS" not in str(error):
+            raise
+    try:
+        yield rows
+    finally:
+        rows.unpersist()
+
+
+def checkpoint_id(spark: SparkSession, checkpoint: str) -> str:
+    """The identity Spark gave the checkpoint when it was made: another checkpoint has another."""
+    row = spark.read.json(f"{checkpoint}/metadata").first()
+    assert row is not None, f"{checkpoint}/metadata is empty"
+    return str(row["id"])
+
+
+def _tell(expectation: Expectation, violations: int, table: Table) -> None:
+    if not violations:
+        return
+    text = f"{table}: {violations} valid rows violate the expectation {expectation.name!r} ({expectation.predicate})"
+    if expectation.on_violation == "fail":
+        raise LakehouseError(f"{text}; nothing of their batch was written")
+    log.warning("%s; they are kept", text)

@@ -1,0 +1,97 @@
+"""The class-data archive that spares a Spark JVM a third of its start.
+
+It is made once by a training run, for one Java build and one class path, and only ever used for those.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local.cache import cache_dir
+from streaming_lakehouse.local.ivy import pyspark_jars
+from streaming_lakehouse.local.jars import jars
+from streaming_lakehouse.local.java import java_home, java_version
+
+TRAINING_VARIABLE = "LAKEHOUSE_ARCHIVE_TRAINING"
+TRAINING_TIMEOUT_S = 300
+
+
+def flags() -> list[str]:
+    """The options for a Spark JVM: to use the archive that fits, to write one while training, or none."""
+    if destination := os.environ.get(TRAINING_VARIABLE):
+        return [f"-XX:ArchiveClassesAtExit={destination}"]
+    archive = _path()
+    if not archive.is_file():
+        return []
+    # Where it does not fit after all, Java would print warnings into the output, and go on without it.
+    return [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+
+
+def train(command: Sequence[str] | None = None) -> Path | None:
+    """Make the archive, unless it is there, by running a command whose Spark JVM takes `flags()`.
+
+    By default that is a small run of the weather pipeline. Without an archive everything works, only slower:
+    where none comes out, a warning on stderr tells why, and the answer is None.
+    """
+    try:
+        archive = _path()
+        if archive.is_file():
+            return archive
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".training-") as folder:
+            draft = Path(folder) / "draft.jsa"
+            _run(command or _weather(Path(folder) / "root"), draft)
+            # Readers see the old state or the whole new one, and the last of two trainings wins.
+            draft.replace(archive)
+        return archive
+    except (LakehouseError, OSError) as error:
+        print(f"streaming-lakehouse: going on without a class-data archive: {error}", file=sys.stderr)
+        return None
+
+
+def _weather(root: Path) -> list[str]:
+    run = [sys.executable, "-m", "streaming_lakehouse", "run", "weather", "--source", "generator"]
+    return [*run, "--option", "numRows=2000", "--root", str(root)]
+
+
+def _run(command: Sequence[str], draft: Path) -> None:
+    environment = os.environ | {TRAINING_VARIABLE: str(draft)}
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as training:
+        try:
+            # Until the end of the output, not of the command: its JVM outlives it and writes the archive then.
+            output, _ = training.communicate(timeout=TRAINING_TIMEOUT_S)
+        except BaseException as error:
+            os.killpg(training.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise LakehouseError(f"the training took more than {TRAINING_TIMEOUT_S} s") from error
+            raise
+    if training.returncode != 0 or not draft.is_file():
+        said = output.decode(errors="replace").strip().splitlines() or ["nothing"]
+        raise LakehouseError(
+            f"the training ended with {training.returncode} and made none; it said: {said[-1]}"
+        )
+
+
+def _path() -> Path:
+    """One file a key; what Java compares itself is in the key, so that a new state makes a new archive."""
+    home = java_home()
+    key = hashlib.sha256(f"{home} {java_version(home)} pyspark {version('pyspark')}".encode())
+    # Java compares the time and size of each jar too: a reinstalled pyspark would never fit its old archive.
+    for jar in [*jars("spark"), *sorted(pyspark_jars().glob("*.jar"))]:
+        status = jar.stat()
+        key.update(f"{jar} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return cache_dir() / "archives" / f"{key.hexdigest()[:16]}.jsa"

@@ -1,0 +1,54 @@
+"""What is asked of a running Kafka broker: whether it answers, and for topics."""
+
+import socket
+from typing import TYPE_CHECKING
+
+from streaming_lakehouse.errors import LakehouseError
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+CLIENT_TIMEOUT_S = 10
+
+
+def create_topic(bootstrap_servers: str, topic: str, partitions: int) -> None:
+    """Create a topic; one that exists stays as it is.
+
+    Raises LakehouseError where no broker answers within 10 s.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.cimpl import NewTopic
+
+    admin = _admin(bootstrap_servers)
+    try:
+        created = admin.create_topics([NewTopic(topic, partitions)], request_timeout=CLIENT_TIMEOUT_S)
+        created[topic].result(CLIENT_TIMEOUT_S)
+    except KafkaException as error:
+        cause: KafkaError = error.args[0]
+        if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return
+        if cause.retriable() or cause.code() < 0:
+            advice = "start it (lakehouse broker) or correct the address"
+            raise LakehouseError(f"No Kafka broker answers at {bootstrap_servers}: {advice}") from error
+        raise LakehouseError(
+            f"Topic {topic} at {bootstrap_servers} could not be created: {cause.str()}"
+        ) from error
+
+
+def _admin(bootstrap_servers: str) -> "AdminClient":
+    from confluent_kafka.admin import AdminClient
+
+    # Silent: librdkafka would print its own account of every attempt to connect.
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+
+def answers(bootstrap_servers: str) -> bool:
+    """Whether a broker at `host:port` tells of itself right now."""
+    from confluent_kafka import KafkaException
+
+    host, port = bootstrap_servers.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return bool(_admin(bootstrap_servers).list_topics(timeout=2).brokers)
+    except (OSError, KafkaException):
+        return False

@@ -1,0 +1,136 @@
+"""From a bronze record to a typed event: JSON by a schema, with every way to fail named and no field lost."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, functions as F, types as T
+
+from streaming_lakehouse.expectations import no_failures
+
+RECORD_LIMIT = 1024 * 1024  # bytes; what Kafka and Event Hubs take by default, and a bound on what one row can cost
+
+# Strict JSON: what these would let through, other readers of the same record refuse.
+_OPTIONS = {
+    "columnNameOfCorruptRecord": "_corrupt",
+    "allowSingleQuotes": "false",
+    "allowNonNumericNumbers": "false",
+}
+_ISO_8601 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
+_NOT_SURELY_A_STRING = r"^(-?\d+(\.\d+)?([eE][+-]?\d+)?$|true$|false$|[\[{])"
+_JSON_TYPES = {
+    T.StringType(): ("string", ("STRING",)),
+    T.TimestampType(): ("timestamp", ("STRING",)),
+    T.DoubleType(): ("double", ("BIGINT", "DOUBLE", "DECIMAL", "FLOAT")),
+    T.LongType(): ("long", ("BIGINT",)),
+    T.BooleanType(): ("boolean", ("BOOLEAN",)),
+}
+
+
+def with_event(records: DataFrame, schema: T.StructType) -> DataFrame:
+    """Parses `value` by `schema`: fields of type string, double, bigint, boolean, or timestamp (ISO 8601 with a zone).
+
+    In: value binary, one JSON object in UTF-8. Adds: the schema's fields; `_rescued_data` string, a JSON object of the
+    fields that the schema does not know, null where there are none; `parse_failures` array<string>, the names of the
+    checks the record failed, empty where it was read whole. A record with failures has no reliable fields.
+    """
+    text = F.col("value").cast("string")
+    plain = records.withColumn("_text", F.when(_fits(text), text)).withColumn(
+        "_event", F.from_json("_text", _read_schema(schema), _OPTIONS)
+    )
+    typed = plain.withColumns({field.name: _typed(field) for field in schema})
+    # Most records hold just the known fields. For those, counting quotes and braces is enough to know it; only the
+    # others are parsed a second and a third time, to find what else is in them.
+    typed = typed.withColumn("_is_plain", F.coalesce(_is_plain(schema), F.lit(False)))
+    return typed.withColumns(
+        {
+            "_rescued_data": F.when(~F.col("_is_plain"), _unknown_fields(schema)),
+            "parse_failures": F.when(F.col("_is_plain"), _value_failures(schema)).otherwise(_failures(schema)),
+        }
+    ).drop("_text", "_event", "_is_plain")
+
+
+def _fits(text: Column) -> Column:
+    return (F.octet_length("value") <= RECORD_LIMIT) & F.is_valid_utf8(text)
+
+
+def _read_schema(schema: T.StructType) -> T.StructType:
+    """Timestamps are read as text: Spark's own reading takes `12:30` for today and a number for seconds."""
+    fields = [T.StructField(f.name, T.StringType() if _is_time(f) else f.dataType) for f in schema]
+    return T.StructType([*fields, T.StructField("_corrupt", T.StringType())])
+
+
+def _is_time(field: T.StructField) -> bool:
+    return isinstance(field.dataType, T.TimestampType)
+
+
+def _typed(field: T.StructField) -> Column:
+    value = F.col(f"_event.{field.name}")
+    return F.when(value.rlike(_ISO_8601), value.try_cast("timestamp")) if _is_time(field) else value
+
+
+def _is_plain(schema: T.StructType) -> Column:
+    """True where the record is one JSON object of known fields, strings where strings belong, and nothing else.
+
+    A field that was read took two quotes for its name, and two more for a string. Where the record has no further
+    quote it has no further field; one closing brace, at the end, leaves no room for a second object. The count would
+    be wrong for a number in a string's place, so a string that could have been one is not plain.
+    """
+    quotes, is_plain = F.lit(0), F.col("_event._corrupt").isNull()
+    for field in schema:
+        value = F.col(f"_event.{field.name}")
+        is_string = isinstance(field.dataType, T.StringType)
+        quotes = quotes + F.when(value.isNotNull(), 4 if is_string or _is_time(field) else 2).otherwise(0)
+        if is_string:
+            is_plain = is_plain & ~F.coalesce(value.rlike(_NOT_SURELY_A_STRING), F.lit(False))
+    return is_plain & (_count('"') == quotes) & (_count("}") == 1) & F.rtrim("_text").endswith("}")
+
+
+def _count(character: str) -> Column:
+    return F.octet_length("_text") - F.octet_length(F.replace("_text", F.lit(character), F.lit("")))
+
+
+def _unknown_fields(schema: T.StructType) -> Column:
+    fields = F.try_parse_json("_text").try_cast("map<string,variant>")
+    unknown = F.map_filter(fields, lambda name, _: ~name.isin(schema.names))
+    return F.when(F.size(unknown) > 0, F.to_json(unknown))
+
+
+def _value_failures(schema: T.StructType) -> Column:
+    """What a plain record can still be wrong in: a time that is none."""
+    times = [field for field in schema if _is_time(field)]
+    return F.array_compact(
+        F.array(
+            *(
+                F.when(F.col(f"_event.{f.name}").isNotNull() & F.col(f.name).isNull(), F.lit(f"{f.name}_is_timestamp"))
+                for f in times
+            )
+        )
+    )
+
+
+def _failures(schema: T.StructType) -> Column:
+    """The first check of the record as a whole that fails, else all fields with another type than the schema's."""
+    keys = F.json_object_keys("_text")
+    # In brackets a lone object is an array of one; with anything behind it, it is no array or a longer one.
+    is_one_object = keys.isNotNull() & (F.json_array_length(F.concat(F.lit("["), "_text", F.lit("]"))) == 1)
+    whole = (
+        ("record_is_present", F.col("value").isNull()),
+        ("record_is_at_most_1_mib", F.octet_length("value") > RECORD_LIMIT),
+        ("record_is_utf8", F.col("_text").isNull()),
+        ("record_is_not_empty", F.trim(F.regexp_replace("_text", r"\s", "")) == ""),
+        ("record_is_one_json_object", ~F.coalesce(is_one_object, F.lit(False))),
+        ("record_has_unique_keys", F.size(F.array_distinct(keys)) < F.size(keys)),
+        ("record_is_one_json_object", F.try_parse_json("_text").isNull()),
+    )
+    failures = F.array_compact(F.array(*(_type_failure(field) for field in schema)))
+    for name, is_failed in reversed(whole):
+        failures = F.when(is_failed, F.array(F.lit(name))).otherwise(failures)
+    return F.coalesce(failures, no_failures())
+
+
+def _type_failure(field: T.StructField) -> Column:
+    name, json_types = _JSON_TYPES[field.dataType]
+    found = F.schema_of_variant(F.try_variant_get(F.try_parse_json("_text"), f"$.{field.name}", "variant"))
+    is_other = ~F.regexp_extract(found, r"^\w+", 0).isin("VOID", *json_types)
+    is_no_time = F.col(f"_event.{field.name}").isNotNull() & F.col(field.name).isNull()
+    is_failed = F.coalesce(is_other, F.lit(False)) | (is_no_time if _is_time(field) else F.lit(False))
+    return F.when(is_failed, F.lit(f"{field.name}_is_{name}"))

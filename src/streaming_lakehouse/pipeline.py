@@ -1,0 +1,93 @@
+"""What a domain declares: a Pipeline of Bronze, Silver and Gold; and where declared pipelines are found."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, types as T
+
+from streaming_lakehouse import domains
+from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.expectations import Expectation
+from streaming_lakehouse.generation import Events
+
+
+@dataclass(frozen=True)
+class Bronze:
+    """Every record as it came. `events` says how to make such records for demos and tests."""
+
+    table: str
+    events: Events
+
+
+@dataclass(frozen=True)
+class Silver:
+    """Typed, valid events, one row an event.
+
+    `schema` is the event's, as it stands in the JSON record. A row enters silver when all `expectations` hold, when
+    its `event_time` is not more than `watermark_hours` behind the newest event of the batches before, and when no row
+    with the same `key` is there yet. All other rows go to quarantine with the reason.
+    """
+
+    table: str
+    schema: T.StructType
+    expectations: tuple[Expectation, ...]
+    watermark_hours: float
+    key: str = "event_id"
+    event_time: str = "time"
+
+    @property
+    def watermark_delay(self) -> str:
+        """The delay in the words of `withWatermark`; in seconds, so that fractions of an hour are exact."""
+        return f"{round(self.watermark_hours * 3600)} seconds"
+
+
+@dataclass(frozen=True)
+class Gold:
+    """A table made from silver by a pure function of its rows, which runs on a stream and on a batch alike."""
+
+    table: str
+    transform: Callable[[DataFrame], DataFrame]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A stream of events and all that is made of it."""
+
+    name: str
+    bronze: Bronze
+    silver: Silver
+    gold: tuple[Gold, ...]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the pipeline's streaming queries, in the order the data flows."""
+        return ("bronze", "silver", *(gold.table for gold in self.gold))
+
+    def chosen_steps(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The steps that `names` means (`gold` is every gold table), in the order of flow; all for no names."""
+        golds = tuple(gold.table for gold in self.gold)
+        for name in names:
+            if name not in (*self.steps, "gold"):
+                raise LakehouseError(
+                    f"pipeline {self.name!r} has no step {name!r}{did_you_mean(name, (*self.steps, 'gold'))}"
+                )
+        wanted = {step for name in names for step in (golds if name == "gold" else (name,))}
+        return tuple(step for step in self.steps if step in wanted or not names)
+
+
+def pipeline_names() -> list[str]:
+    """The folders below `domains`: each is a pipeline."""
+    return sorted(module.name for module in pkgutil.iter_modules(domains.__path__) if module.ispkg)
+
+
+def load_pipeline(name: str) -> Pipeline:
+    """The pipeline declared in `domains/<name>/pipeline.py`. Raises LakehouseError where there is none."""
+    names = pipeline_names()
+    if name not in names:
+        raise LakehouseError(f"there is no pipeline {name!r}{did_you_mean(name, names)}")
+    declared: Pipeline = importlib.import_module(f"{domains.__name__}.{name}.pipeline").PIPELINE
+    return declared

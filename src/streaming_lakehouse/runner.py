@@ -1,0 +1,230 @@
+"""Starts a pipeline's steps as streaming queries, supervises them, and stops them cleanly."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from streaming_lakehouse import sources
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.failures import explained
+from streaming_lakehouse.layers import bronze, gold, silver
+from streaming_lakehouse.local.lock import checkpoint_lock
+from streaming_lakehouse.pipeline import Gold, Pipeline
+from streaming_lakehouse.progress import Board
+from streaming_lakehouse.session import get_session, is_local
+from streaming_lakehouse.settings import Settings, Table
+from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sources import delta as upstream, envelope
+from streaming_lakehouse.triggers import Trigger
+
+_POLL_SECONDS = 0.2
+_BYTES_OF_HEAP_PER_BYTE = 16  # silver's batch in memory against its compressed bytes in bronze, with room to spare
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to run: a pipeline's steps, from a source, when, and where to."""
+
+    pipeline: Pipeline
+    settings: Settings
+    source: str
+    options: Mapping[str, str]
+    trigger: Trigger
+    steps: tuple[str, ...] = ()
+
+    def start(self, board: Board) -> bool:
+        """Runs until all there was is in gold (available-now), or until a signal.
+
+        True where every step did all of its work; False where a signal ended it at a batch boundary before that.
+        Raises LakehouseError with the step's name where a step failed, after all others were stopped.
+        """
+        source = self._checked()
+        steps = self.pipeline.chosen_steps(self.steps)
+        spark = get_session()
+        with ExitStack() as held, _signals() as stop:
+            for step in steps:
+                held.enter_context(self._locked(spark, step))
+                self._refuse_lost_checkpoint(spark, step)
+            starter = Starter(self, spark, source)
+            for group in self._groups(steps):
+                if not _run_together([(step, starter) for step in group], board, stop):
+                    return not self.trigger.is_available_now
+        return True
+
+    def _checked(self) -> sources.Source:
+        """Everything that can be told before Spark starts."""
+        source = sources.find_source(self.source)
+        source.check(self.options)
+        self.pipeline.chosen_steps(self.steps)
+        if not self.trigger.is_micro_batch:
+            raise LakehouseError(
+                f"trigger {self.trigger.text!r} cannot write Delta tables, which all layers of {self.pipeline.name!r} "
+                'are; use available-now, default, or an interval such as "30 seconds"'
+            )
+        return source
+
+    def _groups(self, steps: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Steps that run side by side: layer after layer when all there is shall be in gold, else all at once."""
+        if not self.trigger.is_available_now:
+            return [steps]
+        golds = tuple(step for step in steps if step not in ("bronze", "silver"))
+        return [*((step,) for step in steps if step not in golds), *((step,) for step in golds)]
+
+    @contextmanager
+    def _locked(self, spark: SparkSession, step: str) -> Iterator[None]:
+        checkpoint = self.settings.checkpoint(self.pipeline.name, step)
+        if self.settings.root is None or not is_local(spark):
+            yield  # in a workspace the job's max_concurrent_runs of 1 keeps a second run away
+            return
+        with checkpoint_lock(spark, Path(checkpoint), f"step {step!r} of pipeline {self.pipeline.name!r}"):
+            yield
+
+    def _refuse_lost_checkpoint(self, spark: SparkSession, step: str) -> None:
+        checkpoint, table = self.settings.checkpoint(self.pipeline.name, step), self.table(step)
+        if (Path(checkpoint) / "metadata").exists() or not delta.exists(spark, table):
+            return
+        if not delta.read(spark, table).isEmpty():
+            raise LakehouseError(
+                f"table {table} has rows, but the checkpoint of step {step!r} at {checkpoint} is gone: from the start "
+                "again, rows would be written twice. Bring the checkpoint back, or move the table away to rebuild it"
+            )
+
+    def table(self, step: str) -> Table:
+        """The table that a step writes (silver's quarantine beside it)."""
+        if step == "bronze":
+            return self.settings.table("bronze", self.pipeline.bronze.table)
+        if step == "silver":
+            return self.settings.table("silver", self.pipeline.silver.table)
+        return self.settings.table("gold", step)
+
+
+@dataclass(frozen=True)
+class Starter:
+    """Starts one step of a run."""
+
+    run: Run
+    spark: SparkSession
+    source: sources.Source
+
+    def start(self, step: str) -> StreamingQuery:
+        run, pipeline = self.run, self.run.pipeline
+        query = delta.Query(f"{pipeline.name}.{step}", run.settings.checkpoint(pipeline.name, step), run.trigger)
+        if step == "bronze":
+            request = sources.Request(pipeline, run.options, run.trigger)
+            return bronze.start(self.source.read(self.spark, request), run.table("bronze"), query)
+        if step == "silver":
+            return self._start_silver(query)
+        return self._start_gold(next(gold for gold in pipeline.gold if gold.table == step), query)
+
+    def _start_silver(self, query: delta.Query) -> StreamingQuery:
+        pipeline, bronze_table = self.run.pipeline, self.run.table("bronze")
+        self._ensure(bronze_table, envelope.BRONZE)
+        tables = silver.Tables(
+            self.run.table("silver"), self.run.settings.table("quarantine", pipeline.silver.table)
+        )
+        records = upstream.stream(self.spark, bronze_table, {"maxBytesPerTrigger": str(self._batch_bytes())})
+        return silver.start(records, pipeline.silver, tables, query)
+
+    def _start_gold(self, gold_table: Gold, query: delta.Query) -> StreamingQuery:
+        pipeline, silver_table = self.run.pipeline, self.run.table("silver")
+        self._ensure(silver_table, silver.schema(pipeline.silver))
+        events = upstream.stream(self.spark, silver_table, upstream.WHOLE_COMMITS)
+        return gold.start(events, pipeline.silver, gold_table, self.run.table(gold_table.table), query)
+
+    def _ensure(self, table: Table, schema) -> None:  # type: ignore[no-untyped-def]
+        if not delta.exists(self.spark, table):
+            delta.create_if_missing(self.spark, table, schema)
+
+    def _batch_bytes(self) -> int:
+        memory = self.spark.conf.get("spark.driver.memory", None) if is_local(self.spark) else None
+        heap_mib = int(memory.removesuffix("m")) if memory and memory.endswith("m") else 16 * 1024
+        return heap_mib * 2**20 // _BYTES_OF_HEAP_PER_BYTE
+
+
+def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threading.Event) -> bool:
+    """Runs the steps side by side until all have ended; False where `stop` was set before."""
+    queries: dict[str, StreamingQuery] = {}
+    try:
+        for step, starter in steps:
+            with _named(step):
+                board.started(step)
+                queries[step] = starter.start(step)
+        while any(query.isActive for query in queries.values()):
+            if stop.is_set():
+                _stop_at_batch_boundary(queries, board)
+                return False
+            _watch(queries, board)
+        _watch(queries, board)
+    finally:
+        for query in queries.values():
+            query.stop()
+    return True
+
+
+def _watch(queries: Mapping[str, StreamingQuery], board: Board) -> None:
+    for step, query in queries.items():
+        with _named(step):
+            if query.isActive:
+                query.awaitTermination(_POLL_SECONDS / len(queries))
+            error = query.exception()
+            if error is not None:
+                raise error
+        board.show(step, query)
+        if not query.isActive:
+            board.ended(step)
+
+
+def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board) -> None:
+    """Lets each query finish the batch it is in; a second signal does not wait for it."""
+    for step, query in queries.items():
+        before = query.lastProgress
+        while query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
+            with _named(step):
+                query.awaitTermination(_POLL_SECONDS)
+            board.show(step, query)
+        query.stop()
+
+
+@contextmanager
+def _named(step: str) -> Iterator[None]:
+    """Turns what Spark raises into one line with the step's name."""
+    try:
+        yield
+    except PySparkException as error:
+        raise LakehouseError(f"step {step!r} failed: {explained(error)}") from error
+    except LakehouseError as error:
+        raise LakehouseError(f"step {step!r}: {error}") from error
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; the second of them ends the process as usual."""
+    stop = threading.Event()
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # a notebook's cell: signals belong to the main thread
+        return
+    before = {number: signal.getsignal(number) for number in wanted}
+
+    def set_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each in wanted:
+            signal.signal(each, signal.SIG_DFL if each is signal.SIGTERM else signal.default_int_handler)
+
+    for number in wanted:
+        signal.signal(number, set_stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

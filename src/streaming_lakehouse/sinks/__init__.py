@@ -1,0 +1,1 @@
+"""Where rows go: the only place with `writeStream`; one module a sink."""

@@ -1,0 +1,63 @@
+"""Where records come from: the only place with `readStream`; one module a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+
+from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.pipeline import Pipeline
+from streaming_lakehouse.triggers import Trigger
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source is asked for. `options` are Spark's own, by the names the user gave."""
+
+    pipeline: Pipeline
+    options: Mapping[str, str]
+    trigger: Trigger
+
+
+@dataclass(frozen=True)
+class Source:
+    """`read` gives a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
+
+    `accepts` holds the options it takes, in Spark's spelling; one that ends in `.` stands for all that begin so.
+    """
+
+    name: str
+    accepts: tuple[str, ...]
+    read: Callable[[SparkSession, Request], DataFrame]
+
+    def check(self, options: Mapping[str, str]) -> None:
+        """Raises LakehouseError for an option the source does not take: none is ever ignored."""
+        known = {name.lower() for name in self.accepts}
+        prefixes = tuple(name.lower() for name in self.accepts if name.endswith("."))
+        for option in options:
+            if option.lower() not in known and not option.lower().startswith(prefixes or ("\0",)):
+                raise LakehouseError(f"source {self.name!r} has no option {option!r}{did_you_mean(option, self.accepts)}")
+
+
+def find_source(name: str) -> Source:
+    """The source of that name. Raises LakehouseError where there is none."""
+    from streaming_lakehouse.sources import files, generator, kafka  # here, since they import this module's types
+
+    sources = {module.SOURCE.name: module.SOURCE for module in (kafka, files, generator)}
+    if name not in sources:
+        raise LakehouseError(f"there is no source {name!r}{did_you_mean(name, sources)}")
+    return sources[name]
+
+
+def option(options: Mapping[str, str], name: str, default: str | None = None) -> str | None:
+    """The option's value; names are compared as Spark does, without case."""
+    return {key.lower(): value for key, value in options.items()}.get(name.lower(), default)
+
+
+def required(source: str, options: Mapping[str, str], name: str) -> str:
+    value = option(options, name)
+    if not value:
+        raise LakehouseError(f"source {source!r} needs --option {name}=…")
+    return value

@@ -1,0 +1,124 @@
+"""Kafka: a topic's records with their keys, headers, timestamps and offsets."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Mapping
+
+from pyspark.sql import DataFrame, SparkSession, functions as F
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.pipeline import Pipeline
+from streaming_lakehouse.sources import Request, Source, option, required
+from streaming_lakehouse.sources.secrets import resolved
+
+SERVERS = "kafka.bootstrap.servers"
+_ACCEPTS = (
+    "kafka.",
+    "subscribe",
+    "subscribePattern",
+    "assign",
+    "startingOffsets",
+    "startingTimestamp",
+    "startingOffsetsByTimestamp",
+    "startingOffsetsByTimestampStrategy",
+    "failOnDataLoss",
+    "maxOffsetsPerTrigger",
+    "minOffsetsPerTrigger",
+    "maxTriggerDelay",
+    "minPartitions",
+    "maxRecordsPerPartition",
+    "groupIdPrefix",
+    "kafkaConsumer.pollTimeoutMs",
+    "fetchOffset.numRetries",
+    "fetchOffset.retryIntervalMs",
+)
+_DEFAULTS = {
+    # A lakehouse wants all there is; Spark's own default, latest, skips what came before the first start.
+    "startingOffsets": "earliest",
+    # Offsets that aged out before they were read are lost rows: say so and stop.
+    "failOnDataLoss": "true",
+    # Bronze keeps nothing in memory, so a batch is bounded only by how much may have to be read again.
+    "maxOffsetsPerTrigger": "10000000",
+    # Fewer, larger polls: 500 records, the default, are 50 kB of these events.
+    "kafka.max.poll.records": "10000",
+    # A broker that is gone is named within half a minute instead of minutes.
+    "kafka.default.api.timeout.ms": "20000",
+    "kafka.request.timeout.ms": "15000",
+}
+_CONNECT_SECONDS = 5
+
+
+def read(spark: SparkSession, request: Request) -> DataFrame:
+    """The topic's records in bronze's envelope: `source` is the topic, `source_timestamp` the record's own.
+
+    The topic is the bronze table's name with dashes, unless `subscribe`, `subscribePattern` or `assign` names another.
+    Raises LakehouseError where no bootstrap server is given or none can be reached.
+    """
+    given = resolved(request.options)
+    check_servers(given)
+    records = (
+        spark.readStream.format("kafka")
+        .options(**{**_defaults(given, request.pipeline), **given, "includeHeaders": "true"})
+        .load()
+    )
+    return records.select(
+        "key", "value", "headers", F.col("topic").alias("source"), "partition", "offset",
+        F.col("timestamp").alias("source_timestamp"),
+    )  # fmt: skip
+
+
+def default_topic(pipeline: Pipeline) -> str:
+    return pipeline.bronze.table.replace("_", "-")
+
+
+def _defaults(given: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
+    names = {name.lower() for name in given}
+    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in names}
+    if names & {"startingtimestamp", "startingoffsetsbytimestamp"}:
+        defaults.pop("startingOffsets", None)
+    if not names & {"subscribe", "subscribepattern", "assign"}:
+        defaults["subscribe"] = default_topic(pipeline)
+    return defaults
+
+
+def check_servers(options: Mapping[str, str]) -> None:
+    """Raises LakehouseError unless a bootstrap server answers, and is on loopback or spoken to in TLS."""
+    servers = required("kafka", options, SERVERS)
+    protocol = (option(options, "kafka.security.protocol") or "PLAINTEXT").upper()
+    unreachable = []
+    for server in servers.split(","):
+        host, port = _host_and_port(server.strip())
+        if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(host):
+            raise LakehouseError(
+                f"source 'kafka': {server} is not on this machine, so records and credentials would travel in clear; "
+                "add --option kafka.security.protocol=SASL_SSL (or SSL)"
+            )
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+            return
+        except OSError as error:
+            unreachable.append(f"{server.strip()} ({error.strerror or error})")
+    raise LakehouseError(
+        f"source 'kafka': no broker answers at {', '.join(unreachable)}; start one, or correct --option {SERVERS}=…"
+    )
+
+
+def _host_and_port(server: str) -> tuple[str, int]:
+    found = re.fullmatch(r"\[?([^\]]+?)\]?:(\d{1,5})", server)
+    if not found:
+        raise LakehouseError(f"source 'kafka': {SERVERS} is HOST:PORT, or several with commas between, not {server!r}")
+    return found[1], int(found[2])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+SOURCE = Source("kafka", _ACCEPTS, read)
+
