@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import pyarrow as pa
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, TopicPartition
 from deltalake import DeltaTable
 
 SECOND = 1_000_000
@@ -152,13 +153,8 @@ class Account(NamedTuple):
     late: int
 
 
-# --- raw records ---------------------------------------------------------------------------------
-
-
 def read_topic(bootstrap_servers: str, topic: str) -> list[RawRecord]:
     """All records of the topic, tombstones included, up to the high watermarks at the time of the call."""
-    from confluent_kafka import Consumer, TopicPartition
-
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -193,8 +189,6 @@ def _partitions(consumer: Any, topic: str) -> list[int]:
 
 def _consume(consumer: Any, topic: str, ends: dict[int, int]) -> Iterator[RawRecord]:
     """The records below each partition's end; a partition is done at its end or where the broker says EOF."""
-    from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError
-
     open_partitions = set(ends)
     silent_polls = 0
     while open_partitions:
@@ -231,9 +225,6 @@ def read_files(folder: Path | str) -> list[RawRecord]:
         modified_at = EPOCH + timedelta(microseconds=path.stat().st_mtime_ns // 1000)
         records += [RawRecord(None, line, str(path), None, n, modified_at) for n, line in enumerate(lines)]
     return records
-
-
-# --- classification of one record ----------------------------------------------------------------
 
 
 class JsonObject(dict[str, Any]):
@@ -296,16 +287,14 @@ def _decode(value: bytes | None) -> JsonObject | str:
     if len(value) > LARGEST_RECORD:
         return "record_is_at_most_1_mib"
     try:
-        text = value.decode("utf-8")
+        decoded = _json_value(value.decode("utf-8"))
     except UnicodeDecodeError:
         return "record_is_utf8"
-    try:
-        decoded = _json_value(text)
     except ValueError:
-        return "record_is_one_json_object"
-    if not isinstance(decoded, JsonObject):
-        return "record_is_one_json_object"
-    return "record_has_unique_keys" if decoded.has_repeated_key else decoded
+        decoded = None
+    if isinstance(decoded, JsonObject):
+        return "record_has_unique_keys" if decoded.has_repeated_key else decoded
+    return "record_is_one_json_object"
 
 
 def parse_time(text: Any) -> int | None:
@@ -416,9 +405,6 @@ def rejected_deliveries(rows: Iterable[tuple[int, int, str, int]]) -> Iterator[t
             newest_time = time if newest_time is None else max(time, newest_time)
 
 
-# --- tables --------------------------------------------------------------------------------------
-
-
 def _type_name(delta_type: Any) -> str:
     described = json.loads(delta_type.to_json())
     if isinstance(described, str):
@@ -499,7 +485,8 @@ def _batch_files(path: Path) -> tuple[set[str], dict[int, list[str]]]:
 
 def _load_batches(database: duckdb.DuckDBPyConnection, root: Path) -> None:
     """Makes the table `batches`: layer, batch and key of each row that a silver micro-batch wrote."""
-    database.execute('CREATE TABLE batches (layer VARCHAR, batch BIGINT, source VARCHAR, partition INT, "offset" BIGINT)')
+    columns = 'layer VARCHAR, batch BIGINT, source VARCHAR, partition INT, "offset" BIGINT'
+    database.execute(f"CREATE TABLE batches ({columns})")
     all_apps: set[str] = set()
     for layer in ("silver", "quarantine"):
         apps, files = _batch_files(root / layer / "weather_readings")
@@ -517,9 +504,6 @@ def _load_batches(database: duckdb.DuckDBPyConnection, root: Path) -> None:
         )
     if len(all_apps) > 1:
         raise AssertionError(f"silver and quarantine: txn actions of one appId expected, not of {sorted(all_apps)}")
-
-
-# --- differences ---------------------------------------------------------------------------------
 
 
 def _refuse(differences: Sequence[str]) -> None:
@@ -556,6 +540,7 @@ def compare(
     what: str,
     views: tuple[str, str],
     key: Sequence[str],
+    *,
     exact: Sequence[str] = (),
     close: Sequence[str] = (),
 ) -> None:
@@ -585,9 +570,6 @@ def compare(
     _refuse(found)
 
 
-# --- bronze --------------------------------------------------------------------------------------
-
-
 def _check_bronze(database: duckdb.DuckDBPyConnection, raw: Sequence[RawRecord]) -> None:
     """Each record of a topic under its own partition and offset, each file's lines in their order, no other row."""
     topics = {record.source for record in raw if record.partition is not None}
@@ -602,7 +584,7 @@ def _check_bronze(database: duckdb.DuckDBPyConnection, raw: Sequence[RawRecord])
     database.execute("CREATE VIEW bronze_files AS FROM bronze ANTI JOIN topics USING (source)")
     unstamped = f"SELECT {_quoted(KEY)} FROM bronze WHERE ingested_at IS NULL"
     _refuse(_found(database, "bronze: rows without ingested_at", unstamped))
-    compare(database, "bronze", ("raw_topics", "bronze_topics"), KEY, ("key", "value", "source_timestamp"))
+    compare(database, "bronze", ("raw_topics", "bronze_topics"), KEY, exact=("key", "value", "source_timestamp"))
     _check_files(database)
 
 
@@ -647,9 +629,6 @@ def _check_files(database: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-# --- silver and quarantine -----------------------------------------------------------------------
-
-
 def _classify_bronze(database: duckdb.DuckDBPyConnection) -> None:
     """Makes the tables `numbered` (bronze in order, with a row number) and `classified` (stages 1 to 3 of each)."""
     number = f"row_number() OVER (ORDER BY {_quoted(KEY)}) AS row"
@@ -671,7 +650,7 @@ def _classify_bronze(database: duckdb.DuckDBPyConnection) -> None:
 
 
 def _judge(database: duckdb.DuckDBPyConnection) -> None:
-    """Makes the table `judged`: each bronze row with its event and all that it fails (nothing: it belongs in silver)."""
+    """Makes the table `judged`: each bronze row with its event and all that it fails; nothing means silver."""
     rows = database.execute(
         f"""SELECT batch, row, event_id, time FROM classified
             JOIN numbered USING (row) JOIN batches USING ({_quoted(KEY)})
@@ -713,14 +692,11 @@ def _check_rows(database: duckdb.DuckDBPyConnection, root: Path) -> None:
     _classify_bronze(database)
     _judge(database)
     what = "failed expectations, [] for a row of silver"
-    compare(database, what, ("judged", "placed"), KEY, ("failed_expectations",))
+    compare(database, what, ("judged", "placed"), KEY, exact=("failed_expectations",))
     silver = [name for name in TABLES["silver/weather_readings"] if name not in KEY]
-    compare(database, "silver", ("expected_silver", "silver"), KEY, silver)
+    compare(database, "silver", ("expected_silver", "silver"), KEY, exact=silver)
     envelope = [name for name in ENVELOPE if name not in KEY]
-    compare(database, "quarantine", ("expected_quarantine", "quarantine"), KEY, envelope)
-
-
-# --- gold ----------------------------------------------------------------------------------------
+    compare(database, "quarantine", ("expected_quarantine", "quarantine"), KEY, exact=envelope)
 
 
 def _make_windows(database: duckdb.DuckDBPyConnection, view: str, slide: int) -> None:
@@ -748,7 +724,8 @@ def _check_windows(database: duckdb.DuckDBPyConnection, root: Path, table: str, 
     _load(database, root, f"gold/{table}", table)
     exact = ("window_end", "readings", "temperature_min_c", "temperature_max_c", "wind_speed_max_m_s")
     close = ("temperature_avg_c", "humidity_avg_pct", "rain_total_mm")
-    compare(database, f"gold/{table}", (f"expected_{table}", table), ("device", "window_start"), exact, close)
+    views = (f"expected_{table}", table)
+    compare(database, f"gold/{table}", views, ("device", "window_start"), exact=exact, close=close)
 
 
 def _check_alerts(database: duckdb.DuckDBPyConnection, root: Path) -> None:
@@ -777,12 +754,10 @@ def _check_alerts(database: duckdb.DuckDBPyConnection, root: Path) -> None:
                 FROM rains r WHERE r.device = e.device AND r.time = e.window_end))"""
     )
     key = ("device", "alert", "time", "event_id")
-    compare(database, "gold/weather_alerts", ("expected_alerts", "alerts"), key, ("measure", "value", "threshold"))
-    what = "gold/weather_alerts, heavy_rain"
-    compare(database, what, ("expected_rains", "rains"), ("device", "time", "event_id"), ("measure", "threshold"), ("value",))
-
-
-# --- the whole -----------------------------------------------------------------------------------
+    columns = ("measure", "value", "threshold")
+    compare(database, "gold/weather_alerts", ("expected_alerts", "alerts"), key, exact=columns)
+    what, views = "gold/weather_alerts, heavy_rain", ("expected_rains", "rains")
+    compare(database, what, views, ("device", "time", "event_id"), exact=("measure", "threshold"), close=("value",))
 
 
 def check(root: Path | str, raw: Sequence[RawRecord]) -> Account:

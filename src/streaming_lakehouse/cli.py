@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -136,20 +138,21 @@ def show(
 @app.command()
 def broker(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 for a free one.")] = 9092,
-    data: Annotated[
-        str, typer.Option(metavar="DIR", help="Where the broker keeps its topics.")
-    ] = ".lakehouse-broker",
+    data: Annotated[str, typer.Option(metavar="DIR", help="Where the broker keeps its topics.")] = ".lakehouse-broker",
     topic: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Make this topic; repeatable.")] = None,
     partitions: Annotated[int, typer.Option(min=1, help="The partitions of each topic made.")] = 2,
 ) -> None:
     """Run a real Kafka broker on this machine, until Ctrl-C."""
-    from streaming_lakehouse.local.broker import Broker, create_topic, serve
+    from streaming_lakehouse.local.broker import Broker, create_topic
 
     with Broker(local_path("--data", data), port) as running:
         for name in topic or ():
             create_topic(running.bootstrap_servers, name, partitions)
         typer.echo(f"Kafka broker at {running.bootstrap_servers}, its topics in {data}; Ctrl-C stops it")
-        serve(running)
+        # SIGTERM ends a service as Ctrl-C ends a command: in both cases the broker is shut down in order.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt):
+            running.wait()
 
 
 @app.command()

@@ -14,7 +14,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Expectation:
-    """A named predicate over an event's fields and its bronze envelope; violated where it is not true, null included."""
+    """A named predicate over an event and its bronze envelope; violated where it is not true, null included."""
 
     name: str
     predicate: str

@@ -16,7 +16,7 @@ _KNOWN = (
     ),
     (
         r"Some data may have been lost|KAFKA_DATA_LOSS|OffsetOutOfRange",
-        "records that were not read yet are gone from the topic (retention, or the topic was made anew). If they can be "
+        "records that were not read yet are gone from the topic (retention, or it was made anew). If they can be "
         "spared, go on with --option failOnDataLoss=false; if not, restore the topic first",
     ),
     (

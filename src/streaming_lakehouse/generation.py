@@ -64,7 +64,7 @@ class Shares:
         except ValueError as error:
             raise LakehouseError(f"generator: a share is a number from 0 to 1, not {shares}") from error
         parts = [made.duplicates, made.late, made.broken, made.unknown_fields]
-        if min(parts) < 0 or sum(parts) > 1:
+        if not (min(parts) >= 0 and sum(parts) <= 1):  # as it stands, since a NaN is neither
             raise LakehouseError(f"generator: shares are at least 0 and together at most 1, not {shares}")
         return made
 

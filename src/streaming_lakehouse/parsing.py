@@ -16,7 +16,7 @@ _OPTIONS = {
 }
 _ISO_8601 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
 _NOT_SURELY_A_STRING = r"^(-?\d+(\.\d+)?([eE][+-]?\d+)?$|true$|false$|[\[{])"
-_JSON_TYPES = {
+_JSON_TYPES: dict[T.DataType, tuple[str, tuple[str, ...]]] = {
     T.StringType(): ("string", ("STRING",)),
     T.TimestampType(): ("timestamp", ("STRING",)),
     T.DoubleType(): ("double", ("BIGINT", "DOUBLE", "DECIMAL", "FLOAT")),
@@ -26,26 +26,32 @@ _JSON_TYPES = {
 
 
 def with_event(records: DataFrame, schema: T.StructType) -> DataFrame:
-    """Parses `value` by `schema`: fields of type string, double, bigint, boolean, or timestamp (ISO 8601 with a zone).
+    """Reads `value` by `schema`: fields of type string, double, bigint, boolean, or timestamp (ISO 8601 with a zone).
 
-    In: value binary, one JSON object in UTF-8. Adds: the schema's fields; `_rescued_data` string, a JSON object of the
-    fields that the schema does not know, null where there are none; `parse_failures` array<string>, the names of the
-    checks the record failed, empty where it was read whole. A record with failures has no reliable fields.
+    In: value binary, one JSON object in UTF-8. Adds: the schema's fields; `is_plain` boolean, true where the record is
+    known to hold these fields and nothing else, each of its type. Of a record that is not plain no field can be relied
+    on before `with_diagnosis`.
     """
     text = F.col("value").cast("string")
-    plain = records.withColumn("_text", F.when(_fits(text), text)).withColumn(
+    read = records.withColumn("_text", F.when(_fits(text), text)).withColumn(
         "_event", F.from_json("_text", _read_schema(schema), _OPTIONS)
     )
-    typed = plain.withColumns({field.name: _typed(field) for field in schema})
-    # Most records hold just the known fields. For those, counting quotes and braces is enough to know it; only the
-    # others are parsed a second and a third time, to find what else is in them.
-    typed = typed.withColumn("_is_plain", F.coalesce(_is_plain(schema), F.lit(False)))
-    return typed.withColumns(
-        {
-            "_rescued_data": F.when(~F.col("_is_plain"), _unknown_fields(schema)),
-            "parse_failures": F.when(F.col("_is_plain"), _value_failures(schema)).otherwise(_failures(schema)),
-        }
-    ).drop("_text", "_event", "_is_plain")
+    typed = read.withColumns({field.name: _typed(field) for field in schema})
+    return typed.withColumn("is_plain", F.coalesce(_is_plain(schema), F.lit(False))).drop("_text", "_event")
+
+
+def with_diagnosis(records: DataFrame, schema: T.StructType) -> DataFrame:
+    """Tells what else is in records, or what is wrong with them, by reading each several times.
+
+    Meant for the few that are not plain. In: as `with_event` gives them. Adds: `_rescued_data` string, a JSON object of
+    the fields that the schema does not know, null where there are none; `parse_failures` array<string>, the names of
+    the checks the record failed, empty where its fields can be relied on.
+    """
+    text = F.col("value").cast("string")
+    read = records.withColumn("_text", F.when(_fits(text), text))
+    return read.withColumns({"_rescued_data": _unknown_fields(schema), "parse_failures": _failures(schema)}).drop(
+        "_text"
+    )
 
 
 def _fits(text: Column) -> Column:
@@ -77,6 +83,8 @@ def _is_plain(schema: T.StructType) -> Column:
     quotes, is_plain = F.lit(0), F.col("_event._corrupt").isNull()
     for field in schema:
         value = F.col(f"_event.{field.name}")
+        if _is_time(field):
+            is_plain = is_plain & (value.isNull() | F.col(field.name).isNotNull())
         is_string = isinstance(field.dataType, T.StringType)
         quotes = quotes + F.when(value.isNotNull(), 4 if is_string or _is_time(field) else 2).otherwise(0)
         if is_string:
@@ -92,19 +100,6 @@ def _unknown_fields(schema: T.StructType) -> Column:
     fields = F.try_parse_json("_text").try_cast("map<string,variant>")
     unknown = F.map_filter(fields, lambda name, _: ~name.isin(schema.names))
     return F.when(F.size(unknown) > 0, F.to_json(unknown))
-
-
-def _value_failures(schema: T.StructType) -> Column:
-    """What a plain record can still be wrong in: a time that is none."""
-    times = [field for field in schema if _is_time(field)]
-    return F.array_compact(
-        F.array(
-            *(
-                F.when(F.col(f"_event.{f.name}").isNotNull() & F.col(f.name).isNull(), F.lit(f"{f.name}_is_timestamp"))
-                for f in times
-            )
-        )
-    )
 
 
 def _failures(schema: T.StructType) -> Column:
@@ -131,6 +126,7 @@ def _type_failure(field: T.StructField) -> Column:
     name, json_types = _JSON_TYPES[field.dataType]
     found = F.schema_of_variant(F.try_variant_get(F.try_parse_json("_text"), f"$.{field.name}", "variant"))
     is_other = ~F.regexp_extract(found, r"^\w+", 0).isin("VOID", *json_types)
-    is_no_time = F.col(f"_event.{field.name}").isNotNull() & F.col(field.name).isNull()
-    is_failed = F.coalesce(is_other, F.lit(False)) | (is_no_time if _is_time(field) else F.lit(False))
+    is_failed = F.coalesce(is_other, F.lit(False))
+    if _is_time(field):
+        is_failed = is_failed | (F.coalesce(found, F.lit("VOID")).startswith("STRING") & F.col(field.name).isNull())
     return F.when(is_failed, F.lit(f"{field.name}_is_{name}"))

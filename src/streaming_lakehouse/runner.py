@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql import SparkSession, types as T
+from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse import sources
 from streaming_lakehouse.errors import LakehouseError
@@ -27,7 +28,7 @@ from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources import delta as upstream, envelope
 from streaming_lakehouse.triggers import Trigger
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.05
 _BYTES_OF_HEAP_PER_BYTE = 16  # silver's batch in memory against its compressed bytes in bronze, with room to spare
 
 
@@ -129,9 +130,7 @@ class Starter:
     def _start_silver(self, query: delta.Query) -> StreamingQuery:
         pipeline, bronze_table = self.run.pipeline, self.run.table("bronze")
         self._ensure(bronze_table, envelope.BRONZE)
-        tables = silver.Tables(
-            self.run.table("silver"), self.run.settings.table("quarantine", pipeline.silver.table)
-        )
+        tables = silver.Tables(self.run.table("silver"), self.run.settings.table("quarantine", pipeline.silver.table))
         records = upstream.stream(self.spark, bronze_table, {"maxBytesPerTrigger": str(self._batch_bytes())})
         return silver.start(records, pipeline.silver, tables, query)
 
@@ -141,7 +140,7 @@ class Starter:
         events = upstream.stream(self.spark, silver_table, upstream.WHOLE_COMMITS)
         return gold.start(events, pipeline.silver, gold_table, self.run.table(gold_table.table), query)
 
-    def _ensure(self, table: Table, schema) -> None:  # type: ignore[no-untyped-def]
+    def _ensure(self, table: Table, schema: T.StructType) -> None:
         if not delta.exists(self.spark, table):
             delta.create_if_missing(self.spark, table, schema)
 
@@ -160,7 +159,7 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
                 board.started(step)
                 queries[step] = starter.start(step)
         while any(query.isActive for query in queries.values()):
-            if stop.is_set():
+            if stop.wait(_POLL_SECONDS):
                 _stop_at_batch_boundary(queries, board)
                 return False
             _watch(queries, board)
@@ -174,8 +173,6 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
 def _watch(queries: Mapping[str, StreamingQuery], board: Board) -> None:
     for step, query in queries.items():
         with _named(step):
-            if query.isActive:
-                query.awaitTermination(_POLL_SECONDS / len(queries))
             error = query.exception()
             if error is not None:
                 raise error
@@ -189,8 +186,7 @@ def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board)
     for step, query in queries.items():
         before = query.lastProgress
         while query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
-            with _named(step):
-                query.awaitTermination(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
             board.show(step, query)
         query.stop()
 

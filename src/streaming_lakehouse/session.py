@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -92,10 +91,10 @@ def _local() -> SparkSession:
 def _heap_mib() -> int:
     """A third of the machine's memory, between 1 and 8 GiB: a laptop has other things to do."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return int(os.environ.get("LAKEHOUSE_HEAP_MIB", 0)) or max(1024, min(8192, machine // 3))
+    return int(os.environ.get("LAKEHOUSE_HEAP_MIB", "0")) or max(1024, min(8192, machine // 3))
 
 
-def local_settings(*, cores: int, memory_mib: int) -> Mapping[str, str]:
+def local_settings(*, cores: int, memory_mib: int) -> dict[str, str]:
     """The settings of a local session, each for a measured or named reason."""
     return {
         "spark.master": f"local[{cores}]",

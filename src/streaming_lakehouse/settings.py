@@ -60,9 +60,13 @@ class Settings:
             root, catalog = environment.get("LAKEHOUSE_ROOT"), environment.get("LAKEHOUSE_CATALOG")
         prefix = schema_prefix if schema_prefix is not None else environment.get("LAKEHOUSE_SCHEMA_PREFIX", "")
         if root and catalog:
-            raise LakehouseError("tables live either in a folder (--root) or in a catalog (--catalog): give one of them")
+            raise LakehouseError(
+                "tables live either in a folder (--root) or in a catalog (--catalog): give one of them"
+            )
         if catalog:
-            return cls(catalog=checked_name("catalog", catalog), schema_prefix=prefix and checked_name("prefix", prefix))
+            return cls(
+                catalog=checked_name("catalog", catalog), schema_prefix=prefix and checked_name("prefix", prefix)
+            )
         return cls(root=local_path("--root", root or DEFAULT_ROOT))
 
     def table(self, layer: str, title: str) -> Table:

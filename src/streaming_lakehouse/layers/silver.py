@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window, functions as F, types as T
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.expectations import Expectation, all_hold, no_failures, violated
-from streaming_lakehouse.parsing import with_event
+from streaming_lakehouse.parsing import with_diagnosis, with_event
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.settings import Table
 from streaming_lakehouse.sinks import delta
@@ -37,20 +37,38 @@ def schema(silver: Silver) -> T.StructType:
     return T.StructType([*silver.schema.fields, rescued, *(BRONZE[name] for name in PROVENANCE)])
 
 
-def judged(records: DataFrame, silver: Silver) -> DataFrame:
-    """Parses bronze records and adds `failed_expectations`, empty for a valid event.
+def read(records: DataFrame, silver: Silver) -> DataFrame:
+    """Bronze records with the event's fields and `is_sound`: true where nothing is wrong with the record itself."""
+    events = with_event(records, silver.schema)
+    is_sound = F.col("is_plain") & all_hold(_dropping(silver))
+    return events.withColumn("is_sound", is_sound).drop("is_plain")
 
-    In: bronze's columns. Adds: the event's, `_rescued_data`, `failed_expectations` array<string>. An event that could
-    not be read has no fields to judge: only why it could not be read is said.
+
+def diagnosed(doubtful: DataFrame, silver: Silver) -> DataFrame:
+    """The reasons against events that `read` did not find sound, in `failed_expectations`; empty for a valid one.
+
+    A record that could not be read has no fields to judge: only why it could not be read is said.
+    Adds: `_rescued_data` string, `failed_expectations` array<string>.
     """
-    parsed = with_event(records, silver.schema)
-    dropping = [expectation for expectation in silver.expectations if expectation.on_violation == "drop"]
-    failed = (
-        F.when(F.size("parse_failures") > 0, F.col("parse_failures"))
-        .when(all_hold(dropping), no_failures())
-        .otherwise(violated(dropping))
-    )
-    return parsed.withColumn("failed_expectations", failed).drop("parse_failures")
+    reasons = F.when(F.size("parse_failures") > 0, F.col("parse_failures")).otherwise(violated(_dropping(silver)))
+    read_closely = with_diagnosis(doubtful, silver.schema)
+    return read_closely.withColumn("failed_expectations", reasons).drop("parse_failures", "is_sound")
+
+
+def joined(events: DataFrame, doubtful: DataFrame) -> DataFrame:
+    """The sound ones of `events`, which need no diagnosis, and the doubtful ones with theirs."""
+    sound = events.where("is_sound").drop("is_sound").withColumn("_rescued_data", F.lit(None).cast("string"))
+    return sound.withColumn("failed_expectations", no_failures()).unionByName(doubtful)
+
+
+def judged(records: DataFrame, silver: Silver) -> DataFrame:
+    """Bronze records with the event's fields, `_rescued_data` and `failed_expectations`: what silver thinks of each."""
+    events = read(records, silver)
+    return joined(events, diagnosed(events.where(~F.col("is_sound")), silver))
+
+
+def _dropping(silver: Silver) -> list[Expectation]:
+    return [expectation for expectation in silver.expectations if expectation.on_violation == "drop"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +89,16 @@ class SilverBatches:
     tables: Tables
     checkpoint: str
     newest: datetime | None = None  # the newest event time in silver
+    transaction_id: str = ""
     is_caught_up: bool = False  # `newest` is known, and a batch that may be a repeat is behind us
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
         spark = records.sparkSession
-        with kept(judged(records, self.silver)) as rows:
+        with (
+            kept(read(records, self.silver)) as events,
+            kept(diagnosed(events.where(~F.col("is_sound")), self.silver)) as doubtful,
+        ):
+            rows = joined(events, doubtful)
             summary = self._summary(rows)
             if not self.is_caught_up:
                 self._catch_up(spark)
@@ -88,14 +111,14 @@ class SilverBatches:
     def _summary(self, rows: DataFrame) -> Row:
         is_valid = F.size("failed_expectations") == 0
         counts = {e.name: F.count_if(is_valid & e.is_violated) for e in self._watched}
-        summary: Row = rows.agg(
+        summary = rows.agg(
             F.count("*").alias("rows"),
             F.count_if(is_valid).alias("valid"),
             F.max(F.when(is_valid, F.col(self.silver.event_time))).alias("newest"),
             F.min("ingested_at").alias("ingested_from"),
             F.max("ingested_at").alias("ingested_to"),
             *(count.alias(name) for name, count in counts.items()),
-        ).first()
+        ).collect()[0]
         for expectation in self._watched:
             _tell(expectation, summary[expectation.name], self.tables.silver)
         return summary
@@ -106,9 +129,8 @@ class SilverBatches:
 
     def _catch_up(self, spark: SparkSession) -> None:
         if delta.exists(spark, self.tables.silver):
-            newest = delta.read(spark, self.tables.silver).agg(F.max(self.silver.event_time)).first()
-            self.newest = newest and newest[0]
-        self._transaction_id = checkpoint_id(spark, self.checkpoint)
+            self.newest = _newest(delta.read(spark, self.tables.silver), self.silver)
+        self.transaction_id = checkpoint_id(spark, self.checkpoint)
         self.is_caught_up = True
 
     def _is_committed(self, rows: DataFrame, summary: Row) -> bool:
@@ -134,16 +156,14 @@ class SilverBatches:
         return rows.withColumn("failed_expectations", failed.otherwise(no_failures()))
 
     def _write(self, rows: DataFrame, summary: Row, batch_id: int) -> None:
-        transaction = {"transaction_id": self._transaction_id, "batch_id": batch_id}
         rejected = rows.where(~_is_valid()).select(*QUARANTINE.names)
         if not rejected.isEmpty():
-            delta.append_batch(rejected, self.tables.quarantine, **transaction)
+            delta.append_batch(rejected, self.tables.quarantine, transaction_id=self.transaction_id, batch_id=batch_id)
         if not summary.valid:
             return
         accepted = rows.where(_is_valid()).select(*schema(self.silver).names)
-        delta.append_batch(accepted, self.tables.silver, **transaction)
-        newest = accepted.agg(F.max(self.silver.event_time)).first()
-        self.newest = max(filter(None, [self.newest, newest and newest[0]]), default=None)
+        delta.append_batch(accepted, self.tables.silver, transaction_id=self.transaction_id, batch_id=batch_id)
+        self.newest = max(filter(None, [self.newest, _newest(accepted, self.silver)]), default=None)
 
     def _is_late(self) -> Column:
         """More than the watermark's delay behind the newest event of the batches before."""
@@ -174,6 +194,11 @@ class SilverBatches:
             again = events.join(known.select(key), key, "left_semi").withColumn("is_repeat", F.lit(True))
             repeats = repeats.union(again.select(*places)).distinct()
         return repeats
+
+
+def _newest(events: DataFrame, silver: Silver) -> datetime | None:
+    newest: datetime | None = events.agg(F.max(silver.event_time)).collect()[0][0]
+    return newest
 
 
 def _is_valid() -> Column:

@@ -81,9 +81,7 @@ def _run(command: Sequence[str], draft: Path) -> None:
             raise
     if training.returncode != 0 or not draft.is_file():
         said = output.decode(errors="replace").strip().splitlines() or ["nothing"]
-        raise LakehouseError(
-            f"the training ended with {training.returncode} and made none; it said: {said[-1]}"
-        )
+        raise LakehouseError(f"the training ended with {training.returncode} and made none; it said: {said[-1]}")
 
 
 def _path() -> Path:

@@ -73,7 +73,7 @@ class Broker:
         if not (self.data_dir / "log" / "meta.properties").exists():
             with self.log_path.open("ab") as log:
                 command = _java("kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config))
-                if subprocess.run(command, stdout=log, stderr=log, timeout=START_TIMEOUT_S).returncode:
+                if subprocess.run(command, stdout=log, stderr=log, timeout=START_TIMEOUT_S, check=False).returncode:
                     raise self._failure("its storage could not be formatted", log_start)
         with self.log_path.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal reaches the streams, which then still have a broker.
@@ -90,6 +90,12 @@ class Broker:
     def kill(self) -> None:
         """End the broker at once, as a crash would."""
         self._end(signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Return when the broker has ended; Ctrl-C and SIGTERM of this process end the wait."""
+        assert self._process is not None, "not started"
+        self._process.wait()
+        raise self._failure("it ended by itself", 0)
 
     def __enter__(self) -> Self:
         self.start()
@@ -133,9 +139,7 @@ class Broker:
     def _failure(self, what: str, log_start: int) -> LakehouseError:
         lines = self.log_path.read_bytes()[log_start:].decode(errors="replace").strip().splitlines()
         tail = "".join(f"\n  {line}" for line in lines[-8:])
-        return LakehouseError(
-            f"The Kafka broker on {self.bootstrap_servers}: {what}. Log: {self.log_path}{tail}"
-        )
+        return LakehouseError(f"The Kafka broker on {self.bootstrap_servers}: {what}. Log: {self.log_path}{tail}")
 
     def _chosen_port(self) -> int:
         if self.port:

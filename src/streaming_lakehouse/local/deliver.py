@@ -20,6 +20,7 @@ from streaming_lakehouse.generation import CLEAN, Record, Shares, records
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.settings import local_path
 from streaming_lakehouse.sources import kafka, option, required
+from streaming_lakehouse.sources.secrets import resolved
 
 _SHARES = ("duplicates", "late", "broken", "unknown_fields")
 _ACCEPTS = {
@@ -41,9 +42,7 @@ class Delivery:
 
     def records(self) -> Iterator[Record]:
         shares = Shares.of(self.options)
-        return records(
-            self.pipeline.bronze.events, seed=self.seed, start=self.start, end=self.end, shares=shares
-        )
+        return records(self.pipeline.bronze.events, seed=self.seed, start=self.start, end=self.end, shares=shares)
 
     def target(self, to: str) -> str:
         if to == "files":
@@ -121,12 +120,10 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
         ) from error
     from streaming_lakehouse.local.broker import create_topic
 
-    options = kafka.resolved(delivery.options)
+    options = resolved(delivery.options)
     kafka.check_servers(options)
     topic = option(options, "topic") or kafka.default_topic(delivery.pipeline)
-    client = {
-        name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")
-    }
+    client = {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
     create_topic(client["bootstrap.servers"], topic, int(option(options, "partitions") or 2))
     refused: list[str] = []
 
@@ -143,6 +140,4 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
     except (KafkaException, BufferError) as error:
         raise LakehouseError(f"cannot send to topic {topic}: {error}") from error
     if refused or len(producer):
-        raise LakehouseError(
-            f"topic {topic}: {len(refused) + len(producer)} records were not taken: {refused[:1]}"
-        )
+        raise LakehouseError(f"topic {topic}: {len(refused) + len(producer)} records were not taken: {refused[:1]}")

@@ -51,9 +51,7 @@ def resolve(coordinates: Iterable[str], *, staging: Path, transitive: bool) -> P
     if chosen := os.environ.get(SETTINGS_VARIABLE):
         settings = Path(chosen).expanduser()
         if not settings.is_file():
-            raise LakehouseError(
-                f"{SETTINGS_VARIABLE} names {settings}, which is no file: correct or unset it"
-            )
+            raise LakehouseError(f"{SETTINGS_VARIABLE} names {settings}, which is no file: correct or unset it")
     (ivy,) = pyspark_jars().glob("ivy-*.jar")
     command = [str(java_home() / "bin" / "java"), "-cp", str(ivy), "org.apache.ivy.Main"]
     # A cache of its own: what others left half-done or altered in the shared one cannot get in.

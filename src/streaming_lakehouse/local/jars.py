@@ -59,9 +59,7 @@ def jars(name: JarSet) -> list[Path]:
         try:
             _fetch(locked, folder)
         except OSError as error:
-            raise LakehouseError(
-                f"No jars in {folder}: {error}. Set LAKEHOUSE_CACHE to a writable folder"
-            ) from error
+            raise LakehouseError(f"No jars in {folder}: {error}. Set LAKEHOUSE_CACHE to a writable folder") from error
     return [jar.under(folder) for jar in locked]
 
 
@@ -108,9 +106,7 @@ def _verify(locked: Sequence[LockedJar], fetched: Path) -> None:
     for jar in locked:
         path = jar.under(fetched)
         if not path.is_file():
-            raise LakehouseError(
-                f"The jar {jar.coordinate} was not among those fetched: look at the repository used"
-            )
+            raise LakehouseError(f"The jar {jar.coordinate} was not among those fetched: look at the repository used")
         if (digest := _sha256(path)) != jar.sha256:
             raise LakehouseError(
                 f"The jar {jar.coordinate} is not the locked one (sha256 {digest}, locked {jar.sha256}): "

@@ -55,9 +55,7 @@ def java_version(home: Path) -> str:
         raise LakehouseError(f"no bin/java in {home}")
     # Reading a file takes no time, starting a JVM half a second.
     if release.is_file():
-        entries: dict[str, str] = dict(
-            re.findall(r'^(\w+)="(.*)"$', release.read_text(errors="replace"), re.MULTILINE)
-        )
+        entries: dict[str, str] = dict(re.findall(r'^(\w+)="(.*)"$', release.read_text(errors="replace"), re.MULTILINE))
         if known := entries.get("JAVA_RUNTIME_VERSION") or entries.get("JAVA_VERSION"):
             return known
     return _property(home / "bin" / "java", "java.runtime.version")
@@ -81,9 +79,7 @@ def _candidates() -> Iterator[tuple[str, Path]]:
 def _property(java: Path, name: str) -> str:
     command = [str(java), "-XshowSettings:properties", "-version"]
     try:
-        shown = subprocess.run(
-            command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True
-        ).stderr
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
         raise LakehouseError(f"{java} does not run ({error})") from error
     if match := re.search(rf"^\s*{re.escape(name)} = (.+)$", shown, re.MULTILINE):

@@ -30,9 +30,7 @@ def create_topic(bootstrap_servers: str, topic: str, partitions: int) -> None:
         if cause.retriable() or cause.code() < 0:
             advice = "start it (lakehouse broker) or correct the address"
             raise LakehouseError(f"No Kafka broker answers at {bootstrap_servers}: {advice}") from error
-        raise LakehouseError(
-            f"Topic {topic} at {bootstrap_servers} could not be created: {cause.str()}"
-        ) from error
+        raise LakehouseError(f"Topic {topic} at {bootstrap_servers} could not be created: {cause.str()}") from error
 
 
 def _admin(bootstrap_servers: str) -> "AdminClient":

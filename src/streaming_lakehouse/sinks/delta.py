@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession, types as T
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.settings import Table
 from streaming_lakehouse.triggers import Trigger
@@ -37,9 +37,7 @@ def append_stream(rows: DataFrame, table: Table, query: Query) -> StreamingQuery
 
 def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], query: Query) -> StreamingQuery:
     """Hands each micro-batch to `write`, at least once: what it writes must bear a repeat."""
-    writer = (
-        rows.writeStream.foreachBatch(write).queryName(query.name).option("checkpointLocation", query.checkpoint)
-    )
+    writer = rows.writeStream.foreachBatch(write).queryName(query.name).option("checkpointLocation", query.checkpoint)
     if query.trigger.arguments:
         writer = writer.trigger(**query.trigger.arguments)
     return writer.start()
@@ -52,10 +50,7 @@ def append_batch(rows: DataFrame, table: Table, *, transaction_id: str, batch_id
     id Delta would take its first batches for repeats and skip them without a word.
     """
     writer = (
-        rows.write.format("delta")
-        .mode("append")
-        .option("txnAppId", transaction_id)
-        .option("txnVersion", str(batch_id))
+        rows.write.format("delta").mode("append").option("txnAppId", transaction_id).option("txnVersion", str(batch_id))
     )
     if table.path:
         writer.save(table.path)

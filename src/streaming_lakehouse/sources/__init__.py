@@ -38,14 +38,16 @@ class Source:
         prefixes = tuple(name.lower() for name in self.accepts if name.endswith("."))
         for option in options:
             if option.lower() not in known and not option.lower().startswith(prefixes or ("\0",)):
-                raise LakehouseError(f"source {self.name!r} has no option {option!r}{did_you_mean(option, self.accepts)}")
+                raise LakehouseError(
+                    f"source {self.name!r} has no option {option!r}{did_you_mean(option, self.accepts)}"
+                )
 
 
 def find_source(name: str) -> Source:
     """The source of that name. Raises LakehouseError where there is none."""
     from streaming_lakehouse.sources import files, generator, kafka  # here, since they import this module's types
 
-    sources = {module.SOURCE.name: module.SOURCE for module in (kafka, files, generator)}
+    sources: dict[str, Source] = {module.SOURCE.name: module.SOURCE for module in (kafka, files, generator)}
     if name not in sources:
         raise LakehouseError(f"there is no source {name!r}{did_you_mean(name, sources)}")
     return sources[name]

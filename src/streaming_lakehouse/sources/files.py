@@ -44,7 +44,9 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     else:
         reader = spark.readStream.format("text")
         if "://" not in folder and not Path(folder).is_dir():
-            raise LakehouseError(f"source 'files': there is no folder {folder}; make it, or give another --option path=…")
+            raise LakehouseError(
+                f"source 'files': there is no folder {folder}; make it, or give another --option path=…"
+            )
     # With the line feed alone as the separator, a carriage return stays part of the record.
     lines = reader.options(lineSep="\n", **options).schema("value string").load(folder)
     return lines.select(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from pyspark.sql import DataFrame, SparkSession, types as T
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
@@ -105,14 +106,12 @@ class GeneratorReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> list[InputPartition]:
         parts, first, rows = self._plan.partitions, start["row"], end["row"] - start["row"]
         cuts = [first + rows * part // parts for part in range(parts + 1)]
-        return [Rows(cut, next_cut) for cut, next_cut in zip(cuts, cuts[1:], strict=False) if cut < next_cut]
+        return [Rows(cut, next_cut) for cut, next_cut in pairwise(cuts) if cut < next_cut]
 
     def read(self, partition: InputPartition) -> Iterator[tuple[object, ...]]:
         assert isinstance(partition, Rows)
         events = load_pipeline(self._plan.pipeline).bronze.events
-        made = records(
-            events, seed=self._plan.seed, start=partition.start, end=partition.end, shares=self._plan.shares
-        )
+        made = records(events, seed=self._plan.seed, start=partition.start, end=partition.end, shares=self._plan.shares)
         now, place = datetime.now(UTC), f"generator:seed={self._plan.seed}"
         for row, record in enumerate(made, start=partition.start):
             yield record.key, record.value, None, place, 0, row, now

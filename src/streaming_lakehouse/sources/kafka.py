@@ -121,4 +121,3 @@ def _is_loopback(host: str) -> bool:
 
 
 SOURCE = Source("kafka", _ACCEPTS, read)
-

@@ -81,7 +81,7 @@ def hour_alerts(readings: DataFrame) -> DataFrame:
         _alert("heavy_rain", F.col("rain_total_mm") > HEAVY_RAIN_MM, "rain_total_mm", HEAVY_RAIN_MM),
         _alert("stuck_sensor", is_stuck, "temperature_spread_c", STUCK_SPREAD_C),
     )
-    of_hour = ["device", F.col("window.end").alias("time"), F.lit(None).cast("string").alias("event_id")]
+    of_hour = [F.col("device"), F.col("window.end").alias("time"), F.lit(None).cast("string").alias("event_id")]
     return hours.select(*of_hour, F.inline(found)).select(*_ALERT_COLUMNS)
 
 

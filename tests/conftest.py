@@ -1,0 +1,52 @@
+"""One Spark session and one real broker for all tests of a process."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from streaming_lakehouse.local.broker import Broker
+from streaming_lakehouse.pipeline import load_pipeline
+from streaming_lakehouse.progress import Board
+from streaming_lakehouse.runner import Run
+from streaming_lakehouse.session import get_session
+from streaming_lakehouse.settings import Settings
+from streaming_lakehouse.triggers import parse_trigger
+
+RunWeather = Callable[..., Board]
+
+
+@pytest.fixture(scope="session")
+def spark() -> SparkSession:
+    return get_session()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with Broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture
+def run_weather(spark: SparkSession, tmp_path: Path) -> RunWeather:
+    """Runs weather in this process, as the command does: `run_weather(source, {option: value})`."""
+
+    def run(
+        source: str = "generator",
+        options: dict[str, str] | None = None,
+        *,
+        steps: tuple[str, ...] = (),
+        root: Path = tmp_path / "lake",
+    ) -> Board:
+        pipeline = load_pipeline("weather")
+        board = Board(pipeline.steps, Console(file=io.StringIO()))
+        chosen = Run(pipeline, Settings(root=root), source, options or {}, parse_trigger("available-now"), steps)
+        assert chosen.start(board)
+        return board
+
+    return run

@@ -1,0 +1,171 @@
+"""Silver's decisions, batch by batch, on real Delta tables: what is late, what is a repeat, what survives a crash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from streaming_lakehouse.domains.weather.pipeline import PIPELINE
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.expectations import expect, expect_or_fail
+from streaming_lakehouse.layers.silver import SilverBatches, Tables
+from streaming_lakehouse.settings import Settings
+from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sources.envelope import BRONZE
+
+NOON = datetime(2026, 1, 1, 12)
+ARRIVAL = datetime(2026, 1, 2)
+
+Reading = tuple[str, datetime]
+
+
+class Lake:
+    """A silver table and its quarantine, fed batch by batch."""
+
+    def __init__(self, spark: SparkSession, root: Path) -> None:
+        self.spark, self.root = spark, root
+        settings = Settings(root=root)
+        self.tables = Tables(settings.table("silver", "readings"), settings.table("quarantine", "readings"))
+        self.new_checkpoint("first")
+
+    def new_checkpoint(self, identity: str) -> None:
+        self.checkpoint = self.root / "checkpoint"
+        self.checkpoint.mkdir(parents=True, exist_ok=True)
+        (self.checkpoint / "metadata").write_text(json.dumps({"id": identity}))
+
+    def started(self, **changes: object) -> SilverBatches:
+        """What a new process begins with."""
+        silver = replace(PIPELINE.silver, **changes)  # type: ignore[arg-type]
+        return SilverBatches(silver, self.tables, str(self.checkpoint))
+
+    def batch(self, *readings: Reading, first_offset: int = 0) -> DataFrame:
+        rows = [
+            (None, record(event_id, time), None, "topic", 0, offset, ARRIVAL, ARRIVAL)
+            for offset, (event_id, time) in enumerate(readings, start=first_offset)
+        ]
+        return self.spark.createDataFrame(rows, BRONZE)
+
+    def silver(self) -> list[tuple[str, int]]:
+        rows = delta.read(self.spark, self.tables.silver).collect()
+        return sorted((row["event_id"], row["offset"]) for row in rows)
+
+    def quarantine(self) -> list[tuple[int, list[str]]]:
+        if not delta.exists(self.spark, self.tables.quarantine):
+            return []
+        rows = delta.read(self.spark, self.tables.quarantine).collect()
+        return sorted((row["offset"], row["failed_expectations"]) for row in rows)
+
+
+def record(event_id: str, time: datetime) -> bytearray:
+    text = time.isoformat(timespec="microseconds") + "Z"
+    return bytearray(json.dumps({"event_id": event_id, "device": "d", "time": text, "temperature_c": 50}).encode())
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    return Lake(spark, tmp_path)
+
+
+def test_a_row_is_late_when_it_is_more_than_the_delay_behind_the_batches_before(lake: Lake) -> None:
+    """The boundary: at exactly two hours a row is still on time, a microsecond more and it is late."""
+    write = lake.started()
+    write(lake.batch(("newest", NOON), ("old", NOON - timedelta(days=1))), 0)
+    edge = NOON - timedelta(hours=2)
+    before, after = edge - timedelta(microseconds=1), edge + timedelta(milliseconds=1)
+    write(lake.batch(("at", edge), ("before", before), ("after", after), first_offset=2), 1)
+    assert lake.silver() == [("after", 4), ("at", 2), ("newest", 0), ("old", 1)]
+    assert lake.quarantine() == [(3, ["is_on_time"])]
+
+
+def test_of_several_deliveries_the_first_stays(lake: Lake) -> None:
+    """Within a batch the lower offset, between batches the earlier one; also where the repeat's fields differ."""
+    write = lake.started()
+    write(lake.batch(("a", NOON), ("b", NOON), ("a", NOON + timedelta(seconds=1))), 0)
+    write(lake.batch(("b", NOON + timedelta(minutes=1)), ("c", NOON), ("c", NOON), first_offset=3), 1)
+    assert lake.silver() == [("a", 0), ("b", 1), ("c", 4)]
+    assert lake.quarantine() == [(2, ["is_first_delivery"]), (3, ["is_first_delivery"]), (5, ["is_first_delivery"])]
+
+
+def test_a_repeat_from_behind_the_watermark_counts_as_late(lake: Lake) -> None:
+    """Nobody looks that far back: the row is kept out of silver all the same."""
+    write = lake.started()
+    write(lake.batch(("a", NOON - timedelta(hours=3)), ("b", NOON)), 0)
+    write(lake.batch(("a", NOON - timedelta(hours=3)), first_offset=2), 1)
+    assert lake.quarantine() == [(2, ["is_on_time"])]
+
+
+def test_a_time_far_ahead_does_not_move_the_watermark(lake: Lake) -> None:
+    """A clock that is a century ahead makes nobody else late."""
+    write = lake.started()
+    write(lake.batch(("future", NOON + timedelta(days=36_525)), ("a", NOON)), 0)
+    write(lake.batch(("b", NOON - timedelta(hours=1)), first_offset=2), 1)
+    assert lake.silver() == [("a", 1), ("b", 2)]
+    assert lake.quarantine() == [(0, ["time_is_not_ahead"])]
+
+
+@pytest.mark.parametrize("commits_before_the_crash", [0, 1, 2])
+def test_a_batch_that_is_repeated_after_a_crash_is_written_once(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, commits_before_the_crash: int
+) -> None:
+    """Whether the run died before, between or after the two commits, the repeat ends in the same tables."""
+    lake.started()(lake.batch(("a", NOON), ("z", NOON - timedelta(hours=1))), 0)
+    second = lake.batch(
+        ("b", NOON + timedelta(hours=1)), ("a", NOON), ("late", NOON - timedelta(hours=5)), first_offset=2
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(delta, "append_batch", dying_after(commits_before_the_crash))
+        if commits_before_the_crash < 2:
+            with pytest.raises(ConnectionResetError):
+                lake.started()(second, 1)
+        else:
+            lake.started()(second, 1)
+    lake.started()(second, 1)
+    assert lake.silver() == [("a", 0), ("b", 2), ("z", 1)]
+    assert lake.quarantine() == [(3, ["is_first_delivery"]), (4, ["is_on_time"])]
+
+
+def dying_after(commits: int) -> Callable[..., None]:
+    left = [commits]
+    append_batch = delta.append_batch
+
+    def append_or_die(*arguments: object, **named: object) -> None:
+        if not left[0]:
+            raise ConnectionResetError("killed")
+        left[0] -= 1
+        append_batch(*arguments, **named)  # type: ignore[arg-type]
+
+    return append_or_die
+
+
+def test_a_restarted_run_knows_the_watermark(lake: Lake) -> None:
+    """It is silver's newest event, not what one process remembers."""
+    lake.started()(lake.batch(("a", NOON)), 0)
+    lake.started()(lake.batch(("b", NOON - timedelta(hours=3)), first_offset=1), 1)
+    assert lake.quarantine() == [(1, ["is_on_time"])]
+
+
+def test_a_new_checkpoint_skips_nothing(lake: Lake) -> None:
+    """Batch numbers begin again at 0; under the old transaction id Delta would skip the new batch in silence."""
+    lake.started()(lake.batch(("a", NOON)), 0)
+    lake.new_checkpoint("second")
+    lake.started()(lake.batch(("b", NOON), first_offset=1), 0)
+    assert lake.silver() == [("a", 0), ("b", 1)]
+
+
+def test_expect_keeps_and_expect_or_fail_stops_before_anything_is_written(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The number of rows that violate a kept expectation is logged; a failing one names itself."""
+    cool = "temperature_c < 20"
+    lake.started(expectations=(expect("is_cool", cool),))(lake.batch(("a", NOON)), 0)
+    assert lake.silver() == [("a", 0)]
+    assert "1 valid rows violate the expectation 'is_cool'" in caplog.text
+    with pytest.raises(LakehouseError, match=r"'is_cool'.*nothing of their batch was written"):
+        lake.started(expectations=(expect_or_fail("is_cool", cool),))(lake.batch(("b", NOON), first_offset=1), 1)
+    assert lake.silver() == [("a", 0)]
