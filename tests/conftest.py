@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from streaming_lakehouse.runner import Run
 from streaming_lakehouse.session import get_session
 from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.triggers import parse_trigger
+
+# Tests are many small runs: the slow, thorough compiler of the JVM never earns back what it costs there.
+os.environ.setdefault("LAKEHOUSE_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 RunWeather = Callable[..., Board]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from pyspark.errors import PySparkException
 
@@ -36,11 +38,7 @@ _LONGEST = 500
 
 def explained(error: PySparkException) -> str:
     """What `error` says, in one line and without a credential."""
-    text = f"{error}\n{getattr(error, 'desc', '')}"
-    cause = getattr(error, "_origin", None)
-    while cause is not None:  # the Java exception and its causes
-        text += f"\n{cause.toString()}"
-        cause = cause.getCause()
+    text = "\n".join(_told(error))
     file = _FILE.search(text)
     for pattern, meaning in _KNOWN:
         found = re.search(pattern, text)
@@ -48,6 +46,18 @@ def explained(error: PySparkException) -> str:
             named = f": {file[1]}; put a whole copy in its place and start again" if file else ""
             return redacted(meaning.format(*found.groups(), file=named))
     return redacted(_first_line(text))
+
+
+def _told(error: PySparkException) -> Iterator[str]:
+    """The texts of an exception and of all that caused it: pyspark keeps some causes as its own, some as Java's."""
+    captured: Any = error
+    while captured is not None:
+        yield str(captured)
+        java = getattr(captured, "_origin", None)
+        while java is not None:
+            yield java.toString()
+            java = java.getCause()
+        captured = getattr(captured, "_cause", None)
 
 
 def _first_line(text: str) -> str:

@@ -79,6 +79,7 @@ def _local() -> SparkSession:
                 "-XX:+UseParallelGC",
                 f"-Dlog4j2.configurationFile={log4j.as_uri()}",
                 *archive.flags(),
+                *os.environ.get("LAKEHOUSE_JAVA_OPTIONS", "").split(),
             ]
         ),
     }

@@ -80,7 +80,9 @@ def _run(command: Sequence[str], draft: Path) -> None:
                 raise LakehouseError(f"the training took more than {TRAINING_TIMEOUT_S} s") from error
             raise
     if training.returncode != 0 or not draft.is_file():
-        said = output.decode(errors="replace").strip().splitlines() or ["nothing"]
+        lines = output.decode(errors="replace").splitlines()
+        # Indented are the frames of a Java exception, which say less than the line above them.
+        said = [line for line in lines if line and not line[0].isspace()] or ["nothing"]
         raise LakehouseError(f"the training ended with {training.returncode} and made none; it said: {said[-1]}")
 
 

@@ -137,8 +137,10 @@ class Broker:
                 self._process.stdin.close()
 
     def _failure(self, what: str, log_start: int) -> LakehouseError:
-        lines = self.log_path.read_bytes()[log_start:].decode(errors="replace").strip().splitlines()
-        tail = "".join(f"\n  {line}" for line in lines[-8:])
+        lines = self.log_path.read_bytes()[log_start:].decode(errors="replace").splitlines()
+        # The frames of a Java exception would crowd its message out.
+        told = [line for line in lines if line.strip() and not line.startswith("\t")]
+        tail = "".join(f"\n  {line}" for line in told[-8:])
         return LakehouseError(f"The Kafka broker on {self.bootstrap_servers}: {what}. Log: {self.log_path}{tail}")
 
     def _chosen_port(self) -> int:

@@ -22,7 +22,7 @@ def create_topic(bootstrap_servers: str, topic: str, partitions: int) -> None:
     admin = _admin(bootstrap_servers)
     try:
         created = admin.create_topics([NewTopic(topic, partitions)], request_timeout=CLIENT_TIMEOUT_S)
-        created[topic].result(CLIENT_TIMEOUT_S)
+        created[topic].result()
     except KafkaException as error:
         cause: KafkaError = error.args[0]
         if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:

@@ -1,0 +1,163 @@
+"""A real Kafka broker: its topics outlive it, and it does not outlive what started it."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local.broker import Broker, create_topic
+from streaming_lakehouse.local.ports import free_port
+
+
+def produce(broker: Broker, topic: str, *values: bytes) -> None:
+    # Room for the record's own framing beside the broker's 16 MiB.
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 16_000_000})
+    for value in values:
+        producer.produce(topic, value)
+    assert producer.flush(30) == 0
+
+
+def consume(broker: Broker, topic: str, count: int) -> list[bytes]:
+    consumer = Consumer(
+        {"bootstrap.servers": broker.bootstrap_servers, "group.id": "test", "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe([topic])
+    try:
+        return [bytes(message.value() or b"") for message in consumer.consume(count, timeout=30)]
+    finally:
+        consumer.close()
+
+
+def ended(pid: int, within_s: float) -> bool:
+    """Whether the process ends in time, be it whose child it may."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    return bool(select.select([descriptor], [], [], within_s)[0])
+
+
+def test_topics_and_records_outlive_an_orderly_restart(tmp_path: Path) -> None:
+    """A broker started anew on the same folder has the same port, the topics, the records and large ones."""
+    large = os.urandom(10_000_000)
+    with Broker(tmp_path / "kafka") as first:
+        create_topic(first.bootstrap_servers, "readings", 1)
+        produce(first, "readings", b"one", large)
+        assert first.pid is not None
+    assert first.pid is None
+    with Broker(tmp_path / "kafka") as second:
+        assert second.bootstrap_servers == first.bootstrap_servers
+        assert consume(second, "readings", 2) == [b"one", large]
+
+
+def test_records_outlive_a_crash(tmp_path: Path) -> None:
+    """After SIGKILL the same object starts again, on the same port, with what it had acknowledged."""
+    broker = Broker(tmp_path / "kafka", free_port())
+    with broker:
+        create_topic(broker.bootstrap_servers, "readings", 1)
+        produce(broker, "readings", b"one")
+        pid = broker.pid
+        assert pid
+        broker.kill()
+        assert broker.pid is None
+        assert ended(pid, 0)
+        broker.start()
+        broker.start()
+        assert broker.pid not in (None, pid)
+        assert consume(broker, "readings", 1) == [b"one"]
+
+
+def test_a_crash_of_the_broker_itself_is_seen(tmp_path: Path) -> None:
+    """A broker that somebody else ended has no pid any more, stops without complaint and can be started."""
+    broker = Broker(tmp_path / "kafka")
+    with broker:
+        assert broker.pid
+        os.kill(broker.pid, signal.SIGKILL)
+        assert ended(broker.pid or 0, 10)
+        assert broker.pid is None
+    broker.stop()
+
+
+def test_it_listens_on_loopback_only(broker: Broker) -> None:
+    """No other machine can reach the broker."""
+    assert broker.pid
+    inodes = {os.readlink(link) for link in Path(f"/proc/{broker.pid}/fd").iterdir() if link.is_symlink()}
+    listening = [
+        row.split()[1]
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if row.split()[3] == "0A" and f"socket:[{row.split()[9]}]" in inodes
+    ]
+    assert len(listening) == 2, "the clients' and the controller's"
+    # 127.0.0.1, also as mapped into IPv6, in the kernel's byte order.
+    assert all(address.split(":")[0].endswith("0100007F") for address in listening)
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    """Where something else listens on the chosen port, the error names it, before any JVM is started."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(LakehouseError, match=f"Port {port} on 127.0.0.1 is in use"):
+            Broker(tmp_path / "kafka", port).start()
+    assert not (tmp_path / "kafka" / "log").exists()
+
+
+def test_a_start_that_fails_tells_why(tmp_path: Path) -> None:
+    """A broker that ends while starting leaves an error with the end of its log, and the log's path."""
+    broker = Broker(tmp_path / "kafka", properties={"metric.reporters": "no.such.Reporter"})
+    with pytest.raises(LakehouseError, match=r"(?s)ended while starting.*no\.such\.Reporter") as raised:
+        broker.start()
+    assert str(broker.log_path) in str(raised.value)
+    assert broker.pid is None
+
+
+def test_settings_that_are_wrong_tell_why(tmp_path: Path) -> None:
+    """A server property that Kafka refuses is in the error."""
+    with pytest.raises(LakehouseError, match=r"(?s)could not be formatted.*num\.io\.threads"):
+        Broker(tmp_path / "kafka", properties={"num.io.threads": "many"}).start()
+
+
+def test_the_broker_dies_with_its_parent(tmp_path: Path) -> None:
+    """When the process that started it is killed with SIGKILL, the broker ends too."""
+    script = (
+        "import pathlib, sys; from streaming_lakehouse.local.broker import Broker; "
+        "broker = Broker(pathlib.Path(sys.argv[1])); broker.start(); print(broker.pid, flush=True); input()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "kafka")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        assert not ended(pid, 0)
+        parent.kill()
+    assert ended(pid, 10)
+
+
+def test_a_topic_is_made_once(broker: Broker) -> None:
+    """Making a topic a second time changes nothing."""
+    create_topic(broker.bootstrap_servers, "made-once", 3)
+    create_topic(broker.bootstrap_servers, "made-once", 3)
+    topics = AdminClient({"bootstrap.servers": broker.bootstrap_servers}).list_topics(timeout=10).topics
+    assert len(topics["made-once"].partitions) == 3
+
+
+def test_an_impossible_topic_is_an_error(broker: Broker) -> None:
+    """What the broker says against a topic is in the error."""
+    with pytest.raises(LakehouseError, match=r"Topic no spaces at .* could not be created"):
+        create_topic(broker.bootstrap_servers, "no spaces", 1)
+
+
+def test_a_broker_that_is_not_there_is_an_error_in_time() -> None:
+    """Where no broker listens, the address and what to do are told within about 10 s."""
+    started = time.monotonic()
+    with pytest.raises(LakehouseError, match=r"No Kafka broker answers at 127\.0\.0\.1:\d+"):
+        create_topic(f"127.0.0.1:{free_port()}", "readings", 1)
+    assert time.monotonic() - started < 15
