@@ -48,10 +48,14 @@ def with_diagnosis(records: DataFrame, schema: T.StructType) -> DataFrame:
     the checks the record failed, empty where its fields can be relied on.
     """
     text = F.col("value").cast("string")
-    read = records.withColumn("_text", F.when(_fits(text), text))
-    return read.withColumns({"_rescued_data": _unknown_fields(schema), "parse_failures": _failures(schema)}).drop(
-        "_text"
+    read = records.withColumn("_text", F.when(_fits(text), text)).withColumns(
+        {
+            "_keys": F.json_object_keys("_text"),
+            "_fields": F.try_parse_json("_text").try_cast("map<string,variant>"),
+        }
     )
+    told = read.withColumns({"_rescued_data": _unknown_fields(schema), "parse_failures": _failures(schema)})
+    return told.drop("_text", "_keys", "_fields")
 
 
 def _fits(text: Column) -> Column:
@@ -97,14 +101,13 @@ def _count(character: str) -> Column:
 
 
 def _unknown_fields(schema: T.StructType) -> Column:
-    fields = F.try_parse_json("_text").try_cast("map<string,variant>")
-    unknown = F.map_filter(fields, lambda name, _: ~name.isin(schema.names))
+    unknown = F.map_filter("_fields", lambda name, _: ~name.isin(schema.names))
     return F.when(F.size(unknown) > 0, F.to_json(unknown))
 
 
 def _failures(schema: T.StructType) -> Column:
     """The first check of the record as a whole that fails, else all fields with another type than the schema's."""
-    keys = F.json_object_keys("_text")
+    keys = F.col("_keys")
     # In brackets a lone object is an array of one; with anything behind it, it is no array or a longer one.
     is_one_object = keys.isNotNull() & (F.json_array_length(F.concat(F.lit("["), "_text", F.lit("]"))) == 1)
     whole = (
@@ -114,7 +117,7 @@ def _failures(schema: T.StructType) -> Column:
         ("record_is_not_empty", F.trim(F.regexp_replace("_text", r"\s", "")) == ""),
         ("record_is_one_json_object", ~F.coalesce(is_one_object, F.lit(False))),
         ("record_has_unique_keys", F.size(F.array_distinct(keys)) < F.size(keys)),
-        ("record_is_one_json_object", F.try_parse_json("_text").isNull()),
+        ("record_is_one_json_object", F.col("_fields").isNull()),
     )
     failures = F.array_compact(F.array(*(_type_failure(field) for field in schema)))
     for name, is_failed in reversed(whole):
@@ -124,7 +127,7 @@ def _failures(schema: T.StructType) -> Column:
 
 def _type_failure(field: T.StructField) -> Column:
     name, json_types = _JSON_TYPES[field.dataType]
-    found = F.schema_of_variant(F.try_variant_get(F.try_parse_json("_text"), f"$.{field.name}", "variant"))
+    found = F.schema_of_variant(F.col("_fields")[field.name])
     is_other = ~F.regexp_extract(found, r"^\w+", 0).isin("VOID", *json_types)
     is_failed = F.coalesce(is_other, F.lit(False))
     if _is_time(field):

@@ -111,6 +111,8 @@ def local_settings(*, cores: int, memory_mib: int) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": str(min(cores, 2)),
         # Half of snappy's bytes at the same speed.
         "spark.sql.parquet.compression.codec": "zstd",
+        # A batch is kept in memory for a few seconds: packing it tighter takes longer than that saves.
+        "spark.sql.inMemoryColumnarStorage.compressed": "false",
         "spark.ui.enabled": os.environ.get("LAKEHOUSE_SPARK_UI", "false"),
         "spark.ui.showConsoleProgress": "false",
         # What matches is shown as (redacted) in plans, logs and the UI; Spark's own pattern misses SASL.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pyspark.sql import Column, DataFrame, Row, SparkSession, Window, functions as F, types as T
+from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.errors import LakehouseError
@@ -99,14 +99,17 @@ class SilverBatches:
             kept(diagnosed(events.where(~F.col("is_sound")), self.silver)) as doubtful,
         ):
             rows = joined(events, doubtful)
-            summary = self._summary(rows)
-            if not self.is_caught_up:
+            is_first = not self.is_caught_up
+            if is_first:
                 self._catch_up(spark)
-                if summary.valid and self._is_committed(rows, summary):
-                    return
+            summary = self._summary(rows)
+            if is_first and summary.valid and self._is_committed(rows, summary):
+                return
             with kept(self._repeats(spark, rows.where(_is_valid() & ~self._is_late()))) as repeats:
-                decided = self._decided(rows, repeats)
-                self._write(decided, summary, batch_id)
+                repeated = repeats.count()
+                decided = self._decided(rows, repeats, repeated)
+                accepted = summary.valid - summary.late - repeated
+                self._write(decided, batch_id, accepted=accepted, rejected=summary.rows - accepted)
 
     def _summary(self, rows: DataFrame) -> Row:
         is_valid = F.size("failed_expectations") == 0
@@ -114,7 +117,7 @@ class SilverBatches:
         summary = rows.agg(
             F.count("*").alias("rows"),
             F.count_if(is_valid).alias("valid"),
-            F.max(F.when(is_valid, F.col(self.silver.event_time))).alias("newest"),
+            F.count_if(is_valid & self._is_late()).alias("late"),
             F.min("ingested_at").alias("ingested_from"),
             F.max("ingested_at").alias("ingested_to"),
             *(count.alias(name) for name, count in counts.items()),
@@ -144,26 +147,27 @@ class SilverBatches:
         written = delta.read(rows.sparkSession, self.tables.silver).where(of_then).select(*PLACE)
         return not written.join(rows.select(*PLACE), list(PLACE), "left_semi").isEmpty()
 
-    def _decided(self, rows: DataFrame, repeats: DataFrame) -> DataFrame:
+    def _decided(self, rows: DataFrame, repeats: DataFrame, repeated: int) -> DataFrame:
         """The rows with all reasons against them in `failed_expectations`."""
         failed = F.when(F.size("failed_expectations") > 0, F.col("failed_expectations")).when(
             self._is_late(), F.array(F.lit(LATE))
         )
-        number = repeats.count()
-        if number:
-            rows = rows.join(F.broadcast(repeats) if number < _BROADCAST_ROWS else repeats, list(PLACE), "left")
+        if repeated:
+            rows = rows.join(F.broadcast(repeats) if repeated < _BROADCAST_ROWS else repeats, list(PLACE), "left")
             failed = failed.when(F.col("is_repeat"), F.array(F.lit(REPEATED)))
         return rows.withColumn("failed_expectations", failed.otherwise(no_failures()))
 
-    def _write(self, rows: DataFrame, summary: Row, batch_id: int) -> None:
-        rejected = rows.where(~_is_valid()).select(*QUARANTINE.names)
-        if not rejected.isEmpty():
-            delta.append_batch(rejected, self.tables.quarantine, transaction_id=self.transaction_id, batch_id=batch_id)
-        if not summary.valid:
-            return
-        accepted = rows.where(_is_valid()).select(*schema(self.silver).names)
-        delta.append_batch(accepted, self.tables.silver, transaction_id=self.transaction_id, batch_id=batch_id)
-        self.newest = max(filter(None, [self.newest, _newest(accepted, self.silver)]), default=None)
+    def _write(self, rows: DataFrame, batch_id: int, *, accepted: int, rejected: int) -> None:
+        if rejected:
+            refused = rows.where(~_is_valid()).select(*QUARANTINE.names)
+            delta.append_batch(refused, self.tables.quarantine, transaction_id=self.transaction_id, batch_id=batch_id)
+        if accepted:
+            # Told by the write itself, which costs no further pass over the rows.
+            seen = Observation()
+            events = rows.where(_is_valid()).select(*schema(self.silver).names)
+            observed = events.observe(seen, F.max(self.silver.event_time).alias("newest"))
+            delta.append_batch(observed, self.tables.silver, transaction_id=self.transaction_id, batch_id=batch_id)
+            self.newest = max(filter(None, [self.newest, seen.get["newest"]]))
 
     def _is_late(self) -> Column:
         """More than the watermark's delay behind the newest event of the batches before."""
