@@ -3,14 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: setup demo test check bench requirements clean
+.PHONY: help setup demo test check bench requirements clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo          from raw events to gold tables, on the screen"
 	@echo "make test          the whole test suite"
 	@echo "make check         format, lint, types, direction of imports"
-	@echo "make bench         side by side with hand-written pipelines (an hour)"
+	@echo "make bench         side by side with hand-written pipelines (more than an hour)"
 	@echo "make requirements  pin requirements-dev.txt anew from pyproject.toml"
 	@echo "make clean         remove what the above made here"
 
@@ -22,7 +22,7 @@ setup: .venv/.ready
 demo: setup
 	@rm -rf $(DEMO)
 	$(BIN)/lakehouse run weather --source generator --option numRows=60000 --root $(DEMO)
-	$(BIN)/lakehouse show weather --rows 5 --root $(DEMO)
+	$(BIN)/lakehouse show weather --rows 3 --root $(DEMO)
 
 test: setup
 	$(BIN)/python -m pytest
@@ -34,7 +34,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python bench/run.py
+	$(BIN)/python bench/run.py $(ARGUMENTS)
 
 requirements: setup
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 \

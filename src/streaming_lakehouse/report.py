@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table as Grid
 
 from streaming_lakehouse.errors import LakehouseError
@@ -104,16 +104,34 @@ class Report:
         return [f"{count:,}", _text(event), _text(window)]
 
 
-def _newest(rows: DataFrame, number: int) -> Grid:
+def _newest(rows: DataFrame, number: int) -> RenderableType:
     order = [F.desc(name) for name in ("window_end", "time") if name in rows.columns]
     found = rows.orderBy(*order, rows.columns[0]).limit(number).collect()
-    return _grid(rows.columns, [[_text(value) for value in row] for row in found])
+    return _Fitting(rows.columns, [[_text(value) for value in row] for row in found])
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A table; where the terminal is too narrow for it, with its columns below one another."""
+
+    headings: list[str]
+    lines: list[list[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        grid = _grid(self.headings, self.lines)
+        if console.measure(grid, options=options.update(max_width=10_000)).maximum <= options.max_width:
+            yield grid
+            return
+        turned = Grid(box=None, pad_edge=False, show_header=False)
+        for cells in zip(self.headings, *self.lines, strict=True):
+            turned.add_row(*cells)
+        yield turned
 
 
 def _grid(headings: list[str], lines: list[list[str]]) -> Grid:
     grid = Grid(box=None, pad_edge=False)
-    for heading in headings:
-        is_number = all(line[headings.index(heading)].replace(",", "").replace(".", "").isdigit() for line in lines)
+    for place, heading in enumerate(headings):
+        is_number = all(line[place].lstrip("-").replace(",", "").replace(".", "").isdigit() for line in lines)
         grid.add_column(heading, justify="right" if is_number else "left", overflow="fold")
     for line in lines:
         grid.add_row(*line)
@@ -122,5 +140,5 @@ def _grid(headings: list[str], lines: list[list[str]]) -> Grid:
 
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
+        return value.isoformat(sep=" ", timespec="seconds" if value.second else "minutes")
     return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)

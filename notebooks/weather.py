@@ -1,0 +1,80 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Weather: from raw records to gold
+# MAGIC
+# MAGIC Looks at what `lakehouse run weather` has written: where each record went, why some are in quarantine, and what
+# MAGIC the gold tables tell. It writes nothing. In a workspace, fill in the widgets above; on a laptop, set
+# MAGIC `LAKEHOUSE_ROOT` to the folder that was given as `--root`.
+
+# COMMAND ----------
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path.cwd().parent / "src"))  # the package, as the bundle deploys it beside this folder
+
+from streaming_lakehouse.pipeline import load_pipeline
+from streaming_lakehouse.session import get_session
+from streaming_lakehouse.settings import Settings
+from streaming_lakehouse.sinks import delta
+
+if "dbutils" in globals():
+    dbutils.widgets.text("catalog", "main")  # noqa: F821
+    dbutils.widgets.text("schema_prefix", "")  # noqa: F821
+    settings = Settings.read(None, dbutils.widgets.get("catalog"), dbutils.widgets.get("schema_prefix"))  # noqa: F821
+else:
+    settings = Settings.read()
+
+spark = get_session()
+pipeline = load_pipeline("weather")
+show = globals().get("display", lambda rows: rows.show(20, truncate=False))
+
+bronze = delta.read(spark, settings.table("bronze", pipeline.bronze.table))
+silver = delta.read(spark, settings.table("silver", pipeline.silver.table))
+quarantine = delta.read(spark, settings.table("quarantine", pipeline.silver.table))
+hourly = delta.read(spark, settings.table("gold", "weather_device_hourly"))
+alerts = delta.read(spark, settings.table("gold", "weather_alerts"))
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Each record is in exactly one place
+# MAGIC The left number is the sum of the two on the right. Late and repeated records are in quarantine, under the names
+# MAGIC `is_on_time` and `is_first_delivery`.
+
+# COMMAND ----------
+
+print(f"{bronze.count():,} in bronze = {silver.count():,} in silver + {quarantine.count():,} in quarantine")
+show(quarantine.selectExpr("explode(failed_expectations) AS reason").groupBy("reason").count().orderBy("reason"))
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## What came, as it came
+# MAGIC Bronze and quarantine keep the record's bytes, and where it came from.
+
+# COMMAND ----------
+
+show(
+    quarantine.selectExpr(
+        "failed_expectations", "try_validate_utf8(cast(value AS string)) AS record", "source", "partition", "offset"
+    )
+)
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## A day's course
+# MAGIC One row a device and hour, written once, when the watermark has passed the hour's end.
+
+# COMMAND ----------
+
+show(
+    hourly.groupBy("window_start")
+    .agg({"readings": "sum", "temperature_min_c": "min", "temperature_max_c": "max", "wind_speed_max_m_s": "max"})
+    .orderBy("window_start")
+)
+
+# COMMAND ----------
+
+show(alerts.groupBy("alert", "measure", "threshold").count().orderBy("alert"))
