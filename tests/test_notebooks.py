@@ -15,7 +15,7 @@ def test_weather(
     run_weather: RunWeather, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It tells where the records went, and its tables are not empty."""
-    run_weather("generator", {"numRows": "12000", "broken": "0.05", "duplicates": "0"})
+    run_weather("generator", {"numRows": "12000", "broken": "0.05", "duplicates": "0", "late": "0"})
     monkeypatch.setenv("LAKEHOUSE_ROOT", str(tmp_path / "lake"))
     monkeypatch.chdir(NOTEBOOKS)
     told = runpy.run_path("weather.py")
