@@ -20,7 +20,7 @@ from streaming_lakehouse.generation import CLEAN, Record, Shares, records
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.settings import local_path
 from streaming_lakehouse.sources import kafka, option, required
-from streaming_lakehouse.sources.secrets import resolved
+from streaming_lakehouse.sources.secrets import refuse_in_clear, resolved
 
 _SHARES = ("duplicates", "late", "broken", "unknown_fields")
 _ACCEPTS = {
@@ -120,6 +120,7 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
         ) from error
     from streaming_lakehouse.local.broker import create_topic
 
+    refuse_in_clear(delivery.options)
     options = resolved(delivery.options)
     kafka.check_servers(options)
     topic = option(options, "topic") or kafka.default_topic(delivery.pipeline)

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.pipeline import Pipeline
+from streaming_lakehouse.sources.secrets import refuse_in_clear
 from streaming_lakehouse.triggers import Trigger
 
 
@@ -33,7 +34,7 @@ class Source:
     read: Callable[[SparkSession, Request], DataFrame]
 
     def check(self, options: Mapping[str, str]) -> None:
-        """Raises LakehouseError for an option the source does not take: none is ever ignored."""
+        """Raises LakehouseError for an option the source does not take, or a credential: none is ever ignored."""
         known = {name.lower() for name in self.accepts}
         prefixes = tuple(name.lower() for name in self.accepts if name.endswith("."))
         for option in options:
@@ -41,6 +42,7 @@ class Source:
                 raise LakehouseError(
                     f"source {self.name!r} has no option {option!r}{did_you_mean(option, self.accepts)}"
                 )
+        refuse_in_clear(options)
 
 
 def find_source(name: str) -> Source:

@@ -14,18 +14,8 @@ _ENVIRONMENT = "LAKEHOUSE_KAFKA_"
 _known: set[str] = set()
 
 
-def resolved(options: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The options with credentials filled in.
-
-    `{{secrets/SCOPE/KEY}}` in a value is read from the Databricks secret scope. LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG in the
-    environment is `kafka.sasl.jaas.config`, and so for every option of Kafka's: upper case, `_` for `.`. What the
-    command line says goes first, but a credential in clear is refused there, where `ps` and job logs show it.
-    """
-    from_environment = {
-        "kafka." + name.removeprefix(_ENVIRONMENT).lower().replace("_", "."): value
-        for name, value in environment.items()
-        if name.startswith(_ENVIRONMENT)
-    }
+def refuse_in_clear(options: Mapping[str, str]) -> None:
+    """Raises LakehouseError for a credential on the command line, where `ps` and job logs would show it."""
     for name, value in options.items():
         if _SECRET_OPTION.search(name) and not _REFERENCE.search(value):
             variable = _ENVIRONMENT + name.removeprefix("kafka.").upper().replace(".", "_")
@@ -33,6 +23,20 @@ def resolved(options: Mapping[str, str], environment: Mapping[str, str] = os.env
                 f"option {name!r} is a credential: give it as {variable} in the environment, "
                 "or as {{secrets/SCOPE/KEY}}, not in clear on the command line"
             )
+
+
+def resolved(options: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The options with credentials filled in.
+
+    `{{secrets/SCOPE/KEY}}` in a value is read from the Databricks secret scope. LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG in the
+    environment is `kafka.sasl.jaas.config`, and so for every option of Kafka's: upper case, `_` for `.`. What the
+    command line says goes first.
+    """
+    from_environment = {
+        "kafka." + name.removeprefix(_ENVIRONMENT).lower().replace("_", "."): value
+        for name, value in environment.items()
+        if name.startswith(_ENVIRONMENT)
+    }
     filled = {name: _REFERENCE.sub(_secret, value) for name, value in {**from_environment, **options}.items()}
     _known.update(value for name, value in filled.items() if _SECRET_OPTION.search(name))
     return filled
