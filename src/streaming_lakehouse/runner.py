@@ -28,6 +28,7 @@ from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources import delta as upstream, envelope
 from streaming_lakehouse.triggers import Trigger
 
+_LOOK_SECONDS = 0.25  # the board is looked after so often
 _POLL_SECONDS = 0.05
 _BYTES_OF_HEAP_PER_BYTE = 16  # silver's batch in memory against its compressed bytes in bronze, with room to spare
 
@@ -161,8 +162,11 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
             with _named(step):
                 board.started(step)
                 queries[step] = starter.start(step)
-        while any(query.isActive for query in queries.values()):
-            if stop.wait(_POLL_SECONDS):
+        while running := [step for step, query in queries.items() if query.isActive]:
+            # Waits in the JVM, so that the end of a query is known at once; a signal is seen when it comes back.
+            with _named(running[0]):
+                queries[running[0]].awaitTermination(_LOOK_SECONDS)  # type: ignore[arg-type]  # takes fractions
+            if stop.is_set():
                 _stop_at_batch_boundary(queries, board)
                 return False
             _watch(queries, board)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming_lakehouse import checkpoints
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.expectations import Expectation, all_hold, no_failures, violated
 from streaming_lakehouse.parsing import with_diagnosis, with_event
@@ -95,36 +94,43 @@ class SilverBatches:
     def __call__(self, records: DataFrame, batch_id: int) -> None:
         spark = records.sparkSession
         with (
-            kept(read(records, self.silver)) as events,
-            kept(diagnosed(events.where(~F.col("is_sound")), self.silver)) as doubtful,
+            delta.kept(read(records, self.silver)) as events,
+            delta.kept(diagnosed(events.where(~F.col("is_sound")), self.silver)) as doubtful,
         ):
             rows = joined(events, doubtful)
-            is_first = not self.is_caught_up
-            if is_first:
+            if not self.is_caught_up:
                 self._catch_up(spark)
-            summary = self._summary(rows)
-            if is_first and summary.valid and self._is_committed(rows, summary):
-                return
-            with kept(self._repeats(spark, rows.where(_is_valid() & ~self._is_late()))) as repeats:
-                repeated = repeats.count()
-                decided = self._decided(rows, repeats, repeated)
-                accepted = summary.valid - summary.late - repeated
-                self._write(decided, batch_id, accepted=accepted, rejected=summary.rows - accepted)
+                if self.newest is not None and self._is_committed(rows):
+                    return
+            with delta.kept(self._deliveries(rows)) as deliveries:
+                told = self._told_of(deliveries)
+                with delta.kept(self._repeats(rows, deliveries, is_any_repeated=told.repeated > 0)) as repeats:
+                    repeated = repeats.count()
+                    accepted = told.on_time - repeated
+                    decided = self._decided(rows, repeats, repeated)
+                    self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted)
 
-    def _summary(self, rows: DataFrame) -> Row:
-        is_valid = F.size("failed_expectations") == 0
-        counts = {e.name: F.count_if(is_valid & e.is_violated) for e in self._watched}
-        summary = rows.agg(
-            F.count("*").alias("rows"),
-            F.count_if(is_valid).alias("valid"),
-            F.count_if(is_valid & self._is_late()).alias("late"),
-            F.min("ingested_at").alias("ingested_from"),
-            F.max("ingested_at").alias("ingested_to"),
-            *(count.alias(name) for name, count in counts.items()),
+    def _deliveries(self, rows: DataFrame) -> DataFrame:
+        """How often each hash of a key comes among the rows that may enter silver; `hash` is null for all others.
+
+        The only pass over a batch before it is written: what else must be known of it is counted on the way.
+        """
+        hashes = F.when(_is_valid() & ~self._is_late(), F.xxhash64(self.silver.key)).alias("hash")
+        violations = [F.count_if(_is_valid() & each.is_violated).alias(each.name) for each in self._watched]
+        return rows.groupBy(hashes).agg(F.count(F.lit(1)).alias("rows"), *violations)
+
+    def _told_of(self, deliveries: DataFrame) -> Row:
+        """`rows` in the batch, those `on_time`, and the hashes `repeated`; what `expect` watches is told at once."""
+        is_candidate = F.col("hash").isNotNull()
+        sums = {"rows": F.col("rows"), "on_time": F.when(is_candidate, F.col("rows"))}
+        sums |= {each.name: F.col(each.name) for each in self._watched}
+        told = deliveries.agg(
+            F.count_if(is_candidate & (F.col("rows") > 1)).alias("repeated"),
+            *(F.coalesce(F.sum(counted), F.lit(0)).alias(name) for name, counted in sums.items()),
         ).collect()[0]
         for expectation in self._watched:
-            _tell(expectation, summary[expectation.name], self.tables.silver)
-        return summary
+            _tell(expectation, told[expectation.name], self.tables.silver)
+        return told
 
     @property
     def _watched(self) -> list[Expectation]:
@@ -133,17 +139,16 @@ class SilverBatches:
     def _catch_up(self, spark: SparkSession) -> None:
         if delta.exists(spark, self.tables.silver):
             self.newest = _newest(delta.read(spark, self.tables.silver), self.silver)
-        self.transaction_id = checkpoint_id(spark, self.checkpoint)
+        self.transaction_id = checkpoints.identity(spark, self.checkpoint)
         self.is_caught_up = True
 
-    def _is_committed(self, rows: DataFrame, summary: Row) -> bool:
+    def _is_committed(self, rows: DataFrame) -> bool:
         """True where this batch is in silver already: a run died after the commit and before the checkpoint knew.
 
         The batch must then not be judged again, since all of its events would be repeats of themselves.
         """
-        if self.newest is None:
-            return False
-        of_then = F.col("ingested_at").between(F.lit(summary.ingested_from), F.lit(summary.ingested_to))
+        first, last = rows.agg(F.min("ingested_at"), F.max("ingested_at")).collect()[0]
+        of_then = F.col("ingested_at").between(F.lit(first), F.lit(last))
         written = delta.read(rows.sparkSession, self.tables.silver).where(of_then).select(*PLACE)
         return not written.join(rows.select(*PLACE), list(PLACE), "left_semi").isEmpty()
 
@@ -180,23 +185,24 @@ class SilverBatches:
         assert self.newest is not None
         return self.newest - timedelta(hours=self.silver.watermark_hours)
 
-    def _repeats(self, spark: SparkSession, events: DataFrame) -> DataFrame:
+    def _repeats(self, rows: DataFrame, deliveries: DataFrame, *, is_any_repeated: bool) -> DataFrame:
         """The places of the events that are in silver, or come a second time in this batch; `is_repeat` is true."""
-        key, places = self.silver.key, ["is_repeat", *PLACE]
-        # Most events come once. Hashes tell which may not have: only those are ordered.
-        may_repeat = events.groupBy(F.xxhash64(key).alias("hash")).count().where("count > 1").select("hash")
-        order = Window.partitionBy(key).orderBy(*PLACE)
-        repeats = (
-            events.select(key, *PLACE, F.xxhash64(key).alias("hash"))
-            .join(may_repeat, "hash", "left_semi")
-            .withColumn("is_repeat", F.row_number().over(order) > 1)
-            .where("is_repeat")
-            .select(*places)
-        )
+        key = self.silver.key
+        places = [F.lit(True).alias("is_repeat"), *(F.col(name) for name in PLACE)]
+        events = rows.where(_is_valid() & ~self._is_late())
+        repeats = events.limit(0).select(*places)
+        if is_any_repeated:
+            # Most events come once. Hashes tell which may not have: only those are ordered.
+            of_several = deliveries.where("rows > 1").select("hash")
+            order = Window.partitionBy(key).orderBy(*PLACE)
+            candidates = events.select(key, *PLACE, F.xxhash64(key).alias("hash")).join(of_several, "hash", "left_semi")
+            numbered = candidates.withColumn("delivery", F.row_number().over(order))
+            repeats = numbered.where("delivery > 1").select(*places)
         if self.newest is not None:
-            known = delta.read(spark, self.tables.silver).where(F.col(self.silver.event_time) >= F.lit(self._watermark))
-            again = events.join(known.select(key), key, "left_semi").withColumn("is_repeat", F.lit(True))
-            repeats = repeats.union(again.select(*places)).distinct()
+            silver = delta.read(rows.sparkSession, self.tables.silver)
+            known = silver.where(F.col(self.silver.event_time) >= F.lit(self._watermark)).select(key)
+            again = events.join(known, key, "left_semi").select(*places)
+            repeats = repeats.union(again).distinct()
         return repeats
 
 
@@ -207,27 +213,6 @@ def _newest(events: DataFrame, silver: Silver) -> datetime | None:
 
 def _is_valid() -> Column:
     return F.size("failed_expectations") == 0
-
-
-@contextmanager
-def kept(rows: DataFrame) -> Iterator[DataFrame]:
-    """Keeps rows for several actions where the platform can; serverless cannot, and computes them again."""
-    try:
-        rows.persist()
-    except Exception as error:
-        if "NOT_SUPPORTED_WITH_SERVERLESS" not in str(error):
-            raise
-    try:
-        yield rows
-    finally:
-        rows.unpersist()
-
-
-def checkpoint_id(spark: SparkSession, checkpoint: str) -> str:
-    """The identity Spark gave the checkpoint when it was made: another checkpoint has another."""
-    row = spark.read.json(f"{checkpoint}/metadata").first()
-    assert row is not None, f"{checkpoint}/metadata is empty"
-    return str(row["id"])
 
 
 def _tell(expectation: Expectation, violations: int, table: Table) -> None:

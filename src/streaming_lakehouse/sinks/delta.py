@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def append_batch(rows: DataFrame, table: Table, *, transaction_id: str, batch_id
         writer.save(table.path)
     else:
         writer.saveAsTable(str(table.name))
+
+
+@contextmanager
+def kept(rows: DataFrame) -> Iterator[DataFrame]:
+    """Keeps rows for several actions where the platform can; serverless cannot, and computes them again."""
+    try:
+        rows.persist()
+    except Exception as error:
+        if "NOT_SUPPORTED_WITH_SERVERLESS" not in str(error):
+            raise
+    try:
+        yield rows
+    finally:
+        rows.unpersist()
 
 
 def create_if_missing(spark: SparkSession, table: Table, schema: T.StructType) -> None:

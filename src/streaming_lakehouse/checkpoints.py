@@ -1,0 +1,50 @@
+"""What a step's checkpoint tells: who it is, and how far the last run came."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+
+def identity(spark: SparkSession, checkpoint: str) -> str:
+    """The identity Spark gave the checkpoint when it was made: another checkpoint has another."""
+    row = spark.read.json(f"{checkpoint}/metadata").first()
+    assert row is not None, f"{checkpoint}/metadata is empty"
+    return str(row["id"])
+
+
+def reopen_last_batch(checkpoint: str) -> int | None:
+    """The number of the batch that the next run of this query does again, or None where it begins with a new one.
+
+    That is a batch which was begun and not ended. It is also one that did end, but moved the watermark past windows
+    that are still open: within a run Spark then adds a batch without rows, which writes them. A run that is cut off
+    before it leaves them unwritten until new rows come, since Spark looks only at the batch it has just done. Such
+    a batch is opened again here: its entry in the commit log is removed, as if the run had died a moment sooner.
+    """
+    folder = Path(checkpoint)
+    begun, ended = _newest(folder / "offsets"), _newest(folder / "commits")
+    if begun is None or begun != ended:
+        return begun
+    if not (folder / "state").exists() or not _left_windows_open(folder, begun):
+        return None
+    for entry in (f".{begun}.crc", str(begun)):
+        (folder / "commits" / entry).unlink(missing_ok=True)
+    return begun
+
+
+def _newest(log: Path) -> int | None:
+    return max((int(entry.name) for entry in log.glob("[0-9]*") if entry.name.isdigit()), default=None)
+
+
+def _left_windows_open(folder: Path, batch: int) -> bool:
+    before = _entry(folder / "offsets" / str(batch)).get("batchWatermarkMs", 0)
+    after = _entry(folder / "commits" / str(batch)).get("nextBatchWatermarkMs", 0)
+    return bool(after > before)
+
+
+def _entry(path: Path) -> dict[str, int]:
+    """The second line of a log's file, after its version."""
+    entry: dict[str, int] = json.loads(path.read_text().splitlines()[1])
+    return entry

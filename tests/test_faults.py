@@ -1,0 +1,178 @@
+"""Killed, stopped, doubled or robbed of its checkpoint: a run goes on exactly, or refuses to."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import RunWeather
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local.lock import checkpoint_lock
+
+# How often the run is killed: a few times in the suite; more, where one wants to know.
+KILLS = int(os.environ.get("LAKEHOUSE_KILLS", "2"))
+TABLES = (
+    "silver/weather_readings",
+    "quarantine/weather_readings",
+    "gold/weather_device_hourly",
+    "gold/weather_device_sliding",
+    "gold/weather_alerts",
+)
+# With all rows on time nothing depends on where batches are cut, and they are cut at the same rows in every run.
+DATA = {
+    "numRows": "18000",
+    "maxRowsPerTrigger": "4500",
+    "seed": "7",
+    "late": "0",
+    "duplicates": "0.05",
+    "broken": "0.05",
+}
+PATIENCE_SECONDS = 240
+
+
+def command(root: Path, *words: str) -> list[str]:
+    options = [word for name, value in DATA.items() for word in ("--option", f"{name}={value}")]
+    run = [sys.executable, "-m", "streaming_lakehouse", "run", "weather", "--source", "generator"]
+    return [*run, *options, "--root", str(root), *words]
+
+
+@contextmanager
+def running(root: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process group of its own, which does not outlive the test."""
+    process = subprocess.Popen(command(root, *words), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Python and its JVM at once, as when the plug is pulled."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def finished(root: Path) -> float:
+    """Runs it to its end; the seconds that took."""
+    began = time.monotonic()
+    ended = subprocess.run(command(root), stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return time.monotonic() - began
+
+
+def contents(root: Path) -> dict[str, list[str]]:
+    """The rows of all tables, without the moment of their arrival; a sum's last bits depend on its order."""
+    found = {}
+    for table in TABLES:
+        rows = DeltaTable(root / table).to_pyarrow_table().drop_columns(moments(table)).to_pylist()
+        rounded = [{name: round(c, 9) if isinstance(c, float) else c for name, c in row.items()} for row in rows]
+        found[table] = sorted(map(repr, rounded))
+    return found
+
+
+def moments(table: str) -> list[str]:
+    return [] if table.startswith("gold") else ["ingested_at", "source_timestamp"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]], float]:
+    """What a run gives that nobody disturbs, and how long it takes."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    seconds = finished(root)
+    return contents(root), seconds
+
+
+@pytest.mark.parametrize("attempt", range(KILLS))
+def test_killed_at_any_moment_it_ends_with_the_same_tables(
+    undisturbed: tuple[dict[str, list[str]], float], tmp_path: Path, attempt: int
+) -> None:
+    """kill -9 at a random moment, then the same command again."""
+    expected, seconds = undisturbed
+    moment = random.Random(attempt).uniform(0.15, 0.95) * seconds
+    with running(tmp_path) as process:
+        try:
+            process.communicate(timeout=moment)
+        except subprocess.TimeoutExpired:
+            kill(process)
+    finished(tmp_path)
+    assert contents(tmp_path) == expected, f"killed after {moment:.1f} of {seconds:.1f} s"
+    assert all(expected.values()), "the data must put rows into every table"
+
+
+def alerts_of_readings(lake: Path) -> list[str]:
+    """The alerts that came with the reading, not when an hour had closed."""
+    alerts = DeltaTable(lake / "gold" / "weather_alerts").to_pyarrow_table(columns=["alert", "event_id"]).to_pylist()
+    return sorted(f"{alert['alert']} {alert['event_id']}" for alert in alerts if alert["event_id"])
+
+
+@pytest.mark.parametrize("died", ["before the batch that closes windows", "before its own end was on record"])
+def test_windows_that_a_dead_run_left_open_are_written_by_the_next(
+    run_weather: RunWeather, spark: SparkSession, tmp_path: Path, died: str
+) -> None:
+    """Without a new row: the batch is done again, its watermark counts, and its rows are not written twice."""
+    options, lake = {"numRows": "18000", "late": "0"}, tmp_path / "lake"
+    spark.conf.set("spark.sql.streaming.noDataMicroBatches.enabled", "false")
+    try:
+        run_weather("generator", options)
+    finally:
+        spark.conf.unset("spark.sql.streaming.noDataMicroBatches.enabled")
+    if died == "before its own end was on record":
+        for commit in (lake / "_checkpoints" / "weather").glob("weather_*/commits/*0*"):
+            commit.unlink()
+    at_once = alerts_of_readings(lake)
+    assert DeltaTable(lake / "gold" / "weather_device_hourly").count() == 0, "the run must leave its windows open"
+    run_weather("generator", options)
+    # 50 devices, a reading a minute each: 18,000 rows end before 06:00, and the watermark is two hours behind.
+    assert DeltaTable(lake / "gold" / "weather_device_hourly").count() == 3 * 50
+    assert DeltaTable(lake / "gold" / "weather_device_sliding").count() == 7 * 50
+    assert alerts_of_readings(lake) == at_once
+    assert len(at_once) > 0
+
+
+def test_sigterm_ends_it_at_a_batch_boundary(undisturbed: tuple[dict[str, list[str]], float], tmp_path: Path) -> None:
+    """Exit status 0 for a run that has no end of its own; what is left is done by the next."""
+    with running(tmp_path, "--trigger", "1 second") as process:
+        assert process.stderr is not None
+        assert any("bronze: batch 0" in line for line in process.stderr)
+        process.terminate()
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
+        assert (process.returncode, "Traceback" in said) == (0, False), said
+    finished(tmp_path)
+    assert contents(tmp_path)["silver/weather_readings"] == undisturbed[0]["silver/weather_readings"]
+
+
+def test_a_second_run_on_the_same_checkpoint_is_refused(
+    run_weather: RunWeather, spark: SparkSession, tmp_path: Path
+) -> None:
+    """The step and its checkpoint are named, and nothing is written."""
+    checkpoint = tmp_path / "lake" / "_checkpoints" / "weather" / "silver"
+    with (
+        checkpoint_lock(spark, checkpoint, "the first"),
+        pytest.raises(LakehouseError, match=rf"step 'silver'.*another process.*{checkpoint}"),
+    ):
+        run_weather("generator", {"numRows": "100"})
+    assert not (tmp_path / "lake" / "bronze").exists()
+
+
+@pytest.mark.parametrize("step", ["bronze", "silver", "weather_alerts"])
+def test_a_lost_checkpoint_is_refused(run_weather: RunWeather, tmp_path: Path, step: str) -> None:
+    """From the start again, rows would be written twice."""
+    run_weather("generator", {"numRows": "500"}, steps=("bronze", "silver", "weather_alerts"))
+    shutil.rmtree(tmp_path / "lake" / "_checkpoints" / "weather" / step)
+    with pytest.raises(LakehouseError, match=rf"checkpoint of step '{step}'.*is gone"):
+        run_weather("generator", {"numRows": "500"}, steps=(step,))
