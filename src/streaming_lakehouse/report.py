@@ -107,6 +107,9 @@ class Report:
 def _newest(rows: DataFrame, number: int) -> RenderableType:
     order = [F.desc(name) for name in ("window_end", "time") if name in rows.columns]
     found = rows.orderBy(*order, rows.columns[0]).limit(number).collect()
+    if not found:
+        later = "; a window is written when the watermark has passed its end" if "window_end" in rows.columns else ""
+        return f"no rows yet{later}"
     return _Fitting(rows.columns, [[_text(value) for value in row] for row in found])
 
 

@@ -132,7 +132,9 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
         if error:
             refused.append(error.str())
 
-    producer = Producer({**client, "enable.idempotence": True, "linger.ms": 50, "compression.type": "lz4"})
+    # Errors alone: librdkafka would print that a broker which has just started is not ready yet.
+    ours = {"enable.idempotence": True, "linger.ms": 50, "compression.type": "lz4", "log_level": 3}
+    producer = Producer({**ours, **client})
     try:
         for chunk in _chunks(delivery, made, _CHUNK, f"topic {topic}"):
             for record in chunk:
