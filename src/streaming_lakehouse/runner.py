@@ -179,13 +179,17 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
 
 def _watch(queries: Mapping[str, StreamingQuery], board: Board) -> None:
     for step, query in queries.items():
-        with _named(step):
-            error = query.exception()
-            if error is not None:
-                raise error
+        _raise_failure(step, query)
         board.show(step, query)
         if not query.isActive:
             board.ended(step)
+
+
+def _raise_failure(step: str, query: StreamingQuery) -> None:
+    with _named(step):
+        error = query.exception()
+        if error is not None:
+            raise error
 
 
 def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board) -> None:
@@ -195,6 +199,7 @@ def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board)
         while query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
             time.sleep(_POLL_SECONDS)
             board.show(step, query)
+        _raise_failure(step, query)  # before our own stop, which may leave an exception of its own
         query.stop()
 
 

@@ -60,12 +60,6 @@ def joined(events: DataFrame, doubtful: DataFrame) -> DataFrame:
     return sound.withColumn("failed_expectations", no_failures()).unionByName(doubtful)
 
 
-def judged(records: DataFrame, silver: Silver) -> DataFrame:
-    """Bronze records with the event's fields, `_rescued_data` and `failed_expectations`: what silver thinks of each."""
-    events = read(records, silver)
-    return joined(events, diagnosed(events.where(~F.col("is_sound")), silver))
-
-
 def _dropping(silver: Silver) -> list[Expectation]:
     return [expectation for expectation in silver.expectations if expectation.on_violation == "drop"]
 
@@ -115,7 +109,7 @@ class SilverBatches:
 
         The only pass over a batch before it is written: what else must be known of it is counted on the way.
         """
-        hashes = F.when(_is_valid() & ~self._is_late(), F.xxhash64(self.silver.key)).alias("hash")
+        hashes = F.when(self._may_enter(), F.xxhash64(self.silver.key)).alias("hash")
         violations = [F.count_if(_is_valid() & each.is_violated).alias(each.name) for each in self._watched]
         return rows.groupBy(hashes).agg(F.count(F.lit(1)).alias("rows"), *violations)
 
@@ -174,6 +168,10 @@ class SilverBatches:
             delta.append_batch(observed, self.tables.silver, transaction_id=self.transaction_id, batch_id=batch_id)
             self.newest = max(filter(None, [self.newest, seen.get["newest"]]))
 
+    def _may_enter(self) -> Column:
+        """What enters silver, unless it is a repeat."""
+        return _is_valid() & ~self._is_late()
+
     def _is_late(self) -> Column:
         """More than the watermark's delay behind the newest event of the batches before."""
         if self.newest is None:
@@ -189,7 +187,7 @@ class SilverBatches:
         """The places of the events that are in silver, or come a second time in this batch; `is_repeat` is true."""
         key = self.silver.key
         places = [F.lit(True).alias("is_repeat"), *(F.col(name) for name in PLACE)]
-        events = rows.where(_is_valid() & ~self._is_late())
+        events = rows.where(self._may_enter())
         repeats = events.limit(0).select(*places)
         if is_any_repeated:
             # Most events come once. Hashes tell which may not have: only those are ordered.

@@ -1,0 +1,50 @@
+"""How the runner ends: a step that fails is named, whatever else is going on."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+from rich.console import Console
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.progress import Board
+from streaming_lakehouse.runner import _run_together
+
+PATIENCE_SECONDS = 30
+
+
+class Failing:
+    """Starts a step that is asked to stop in the middle of a batch, and fails before the batch has ended."""
+
+    def __init__(self, spark: SparkSession, checkpoint: Path) -> None:
+        self.spark, self.checkpoint = spark, checkpoint
+        self.stop, self.is_waited_for = threading.Event(), threading.Event()
+
+    def start(self, step: str) -> StreamingQuery:
+        rows = self.spark.readStream.format("rate").load()
+        writer = rows.writeStream.foreachBatch(self.fail).option("checkpointLocation", str(self.checkpoint))
+        return writer.trigger(processingTime="1 second").start()
+
+    def fail(self, rows: DataFrame, batch_id: int) -> None:
+        self.stop.set()
+        self.is_waited_for.wait(PATIENCE_SECONDS)
+        raise RuntimeError("the step's own fault")
+
+
+def test_a_step_that_fails_while_it_is_stopped_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    """A run that is asked to stop waits for the batch at hand; where that fails, the run has failed."""
+    failing = Failing(spark, tmp_path)
+
+    class Watched(Board):
+        def show(self, step: str, query: StreamingQuery) -> None:
+            if failing.stop.is_set():
+                failing.is_waited_for.set()
+
+    board = Watched(("silver",), Console(file=io.StringIO()))
+    with pytest.raises(LakehouseError, match="step 'silver' failed"):
+        _run_together([("silver", failing)], board, failing.stop)  # type: ignore[list-item]
