@@ -107,7 +107,7 @@ class SilverBatches:
     def _deliveries(self, rows: DataFrame) -> DataFrame:
         """How often each hash of a key comes among the rows that may enter silver; `hash` is null for all others.
 
-        The only pass over a batch before it is written: what else must be known of it is counted on the way.
+        What else must be known of a batch before it is written is counted on the way, in the same pass.
         """
         hashes = F.when(self._may_enter(), F.xxhash64(self.silver.key)).alias("hash")
         violations = [F.count_if(_is_valid() & each.is_violated).alias(each.name) for each in self._watched]
