@@ -81,8 +81,8 @@ found AS (
         WHEN has_wrong_type THEN list_filter(wrong_types, lambda name: name IS NOT NULL)
         ELSE list_filter([
             CASE WHEN coalesce(event_id, '') = '' THEN 'event_id_is_present' END,
-            CASE WHEN coalesce(device, '') = '' THEN 'device_is_present' END,
             CASE WHEN time IS NULL THEN 'time_is_present' END,
+            CASE WHEN coalesce(device, '') = '' THEN 'device_is_present' END,
             {
     ", ".join(
         f"CASE WHEN {column} NOT BETWEEN {low} AND {high} THEN '{name}' END"

@@ -150,8 +150,8 @@ def failures() -> Column:
     ]
     unmet = [
         F.when(F.coalesce(F.col("event_id"), F.lit("")) == "", F.lit("event_id_is_present")),
-        F.when(F.coalesce(F.col("device"), F.lit("")) == "", F.lit("device_is_present")),
         F.when(F.col("time").isNull(), F.lit("time_is_present")),
+        F.when(F.coalesce(F.col("device"), F.lit("")) == "", F.lit("device_is_present")),
         *(F.when(~F.col(column).between(low, high), F.lit(name)) for column, (name, low, high) in RANGES.items()),
         F.when(
             F.col("time") > F.least("source_timestamp", "ingested_at") + F.expr("INTERVAL 1 HOUR"),

@@ -23,6 +23,7 @@ import duckdb
 import pyarrow as pa
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, TopicPartition
 from deltalake import DeltaTable
+from pyarrow.dataset import ParquetReadOptions
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -345,10 +346,14 @@ def _typed(fields: JsonObject) -> tuple[dict[str, Any], list[str]]:
 
 def _unmet(values: dict[str, Any], latest: int | None) -> list[str]:
     """Stage 3: the names of the expectations that typed values do not meet; `latest` is the greatest time allowed."""
-    failed = [f"{name}_is_present" for name in STRINGS if not values[name]]
+    failed = [] if values["event_id"] else ["event_id_is_present"]
     time = values["time"]
     if time is None:
         failed.append("time_is_present")
+    elif time < 0:
+        failed.append("time_is_not_before_1970")
+    if not values["device"]:
+        failed.append("device_is_present")
     for column, (name, low, high) in RANGES.items():
         if values[column] is not None and not low <= values[column] <= high:
             failed.append(name)
@@ -453,7 +458,9 @@ def _load(database: duckdb.DuckDBPyConnection, root: Path, table: str, view: str
     if DeltaTable.is_deltatable(path):
         delta = DeltaTable(path)
         _check_columns(table, delta)
-        rows = _comparable(delta.to_pyarrow_table())
+        # Spark's timestamps are read in nanoseconds otherwise, which end in 1677 and 2262.
+        in_microseconds = ParquetReadOptions(coerce_int96_timestamp_unit="us")
+        rows = _comparable(delta.to_pyarrow_dataset(parquet_read_options=in_microseconds).to_table())
     else:
         types = {name: ARROW_TYPES[(*types, "string")[0]] for name, types in TABLES[table].items()}
         rows = _comparable(pa.schema(types.items()).empty_table())

@@ -169,10 +169,44 @@ def test_a_second_run_on_the_same_checkpoint_is_refused(
     assert not (tmp_path / "lake" / "bronze").exists()
 
 
-@pytest.mark.parametrize("step", ["bronze", "silver", "weather_alerts"])
-def test_a_lost_checkpoint_is_refused(run_weather: RunWeather, tmp_path: Path, step: str) -> None:
-    """From the start again, rows would be written twice."""
-    run_weather("generator", {"numRows": "500"}, steps=("bronze", "silver", "weather_alerts"))
-    shutil.rmtree(tmp_path / "lake" / "_checkpoints" / "weather" / step)
-    with pytest.raises(LakehouseError, match=rf"checkpoint of step '{step}'.*is gone"):
-        run_weather("generator", {"numRows": "500"}, steps=(step,))
+@pytest.mark.parametrize(
+    ("step", "tables"),
+    [
+        ("bronze", ["bronze/weather_readings"]),
+        ("silver", ["silver/weather_readings", "quarantine/weather_readings"]),
+        ("weather_alerts", ["gold/weather_alerts"]),
+    ],
+)
+def test_what_is_left_of_a_step_that_lost_its_other_half_is_refused(
+    run_weather: RunWeather, tmp_path: Path, step: str, tables: list[str]
+) -> None:
+    """Without its checkpoint rows would be written twice, without a table they would be missing; and as advised."""
+    lake, options, steps = tmp_path / "lake", {"numRows": "500"}, ("bronze", "silver", "weather_alerts")
+    checkpoint = lake / "_checkpoints" / "weather" / step
+    run_weather("generator", options, steps=steps)
+    for table in tables:
+        (lake / table).rename(tmp_path / "away")
+        with pytest.raises(LakehouseError, match=rf"is gone, but the checkpoint of step '{step}'"):
+            run_weather("generator", options, steps=(step,))
+        (tmp_path / "away").rename(lake / table)
+    shutil.rmtree(checkpoint)
+    for moved in range(len(tables)):
+        left = " and ".join(table.replace("/", ".") for table in tables[moved:])
+        with pytest.raises(LakehouseError, match=rf"checkpoint of step '{step}' is gone, but {left} has rows"):
+            run_weather("generator", options, steps=(step,))
+        shutil.rmtree(lake / tables[moved])
+    run_weather("generator", options, steps=(step,))
+    assert DeltaTable(lake / tables[0]).count() > 0
+
+
+def test_a_lake_goes_on_from_the_source_it_began_with(run_weather: RunWeather, tmp_path: Path) -> None:
+    """Offsets of one source mean nothing in another: rows would be passed over, or read twice."""
+    landing = tmp_path / "landing" / "weather_readings"
+    landing.mkdir(parents=True)
+    run_weather("generator", {"seed": "1", "numRows": "10"}, steps=("bronze",))
+    with pytest.raises(LakehouseError, match="source generator, seed 1; it cannot go on with source generator, seed 2"):
+        run_weather("generator", {"seed": "2", "numRows": "20"}, steps=("bronze",))
+    with pytest.raises(LakehouseError, match=rf"cannot go on with source files, path {landing}"):
+        run_weather("files", {"path": str(landing.parent)}, steps=("bronze",))
+    run_weather("generator", {"seed": "1", "numRows": "20"}, steps=("bronze",))
+    assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 20

@@ -375,12 +375,12 @@ def test_batches_count_in_their_order_not_in_that_of_the_offsets(tmp_path: Path)
 
 
 def test_edges_belong_where_the_contract_says(tmp_path: Path) -> None:
-    """Thresholds are met by equality, windows before 1970 are aligned, the earlier arrival bounds the time."""
-    early, first = datetime(1969, 12, 31, 23, 40, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
+    """Thresholds are met by equality, a window may begin before 1970, the earlier arrival bounds the time."""
+    first = datetime(1970, 1, 1, tzinfo=UTC)
     events: list[Row] = [
-        {"time": early, "temperature_c": 0.0},
+        {"time": first, "temperature_c": 0.0},
         {"time": first + timedelta(minutes=10), "temperature_c": 35.0, "wind_speed_m_s": 17.2},
-        {"time": first + timedelta(minutes=150)},
+        {"time": first + timedelta(minutes=210)},
         {"time": first + timedelta(hours=10, microseconds=1)},
     ]
     lake: Lake = {table: [] for table in SCHEMAS}
@@ -393,12 +393,12 @@ def test_edges_belong_where_the_contract_says(tmp_path: Path) -> None:
         lake[SILVER].append({**event, **provenance, "event_id": str(offset), "device": "d1", "batch": 0})
     del lake[SILVER][3]
     lake[QUARANTINE] = [{**lake[BRONZE][3], "batch": 0, "failed_expectations": ["time_is_not_ahead"]}]
-    cold, both = (1, 0.0, 0.0, 0.0, None, None, None), (2, 0.0, 17.5, 35.0, None, 17.2, None)
-    lake[HOURLY] = [window_at(first - timedelta(hours=1), *cold)]
-    lake[SLIDING] = [*lake[HOURLY], window_at(first - timedelta(minutes=30), *both)]
+    both = (2, 0.0, 17.5, 35.0, None, 17.2, None)
+    lake[HOURLY] = [window_at(first, *both)]
+    lake[SLIDING] = [window_at(first - timedelta(minutes=30), *both), *lake[HOURLY]]
     warm = events[1]["time"]
     lake[ALERTS] = [
-        {**alert("frost", "00:00", "0", "temperature_c", 0.0, 0.0), "time": early},
+        {**alert("frost", "00:00", "0", "temperature_c", 0.0, 0.0), "time": first},
         {**alert("heat", "00:00", "1", "temperature_c", 35.0, 35.0), "time": warm},
         {**alert("gale", "00:00", "1", "wind_speed_m_s", 17.2, 17.2), "time": warm},
     ]
@@ -550,7 +550,7 @@ def test_a_record_of_exactly_1_mib_is_small_enough() -> None:
         ({"wind_speed_m_s": "x", "temperature_c": 99}, ["wind_speed_m_s_is_double"]),
         (
             {"event_id": "", "device": None, "time": None},
-            ["event_id_is_present", "device_is_present", "time_is_present"],
+            ["event_id_is_present", "time_is_present", "device_is_present"],
         ),
         ({"temperature_c": -90, "humidity_pct": 0, "pressure_hpa": 850, "wind_speed_m_s": 0, "rain_mm": 0}, []),
         ({"temperature_c": 60, "humidity_pct": 100, "pressure_hpa": 1090, "wind_speed_m_s": 120, "rain_mm": 500}, []),
@@ -566,6 +566,9 @@ def test_a_record_of_exactly_1_mib_is_small_enough() -> None:
         ),
         ({"time": "2026-01-01T12:59:00Z"}, []),
         ({"time": "2026-01-01T12:59:00.000001Z"}, ["time_is_not_ahead"]),
+        ({"time": "1970-01-01T00:00:00Z"}, []),
+        ({"time": "1969-12-31T23:59:59.999999Z"}, ["time_is_not_before_1970"]),
+        ({"time": "0001-01-01T00:00:00Z"}, ["time_is_not_before_1970"]),
         ({"time": "2026-01-01T14:00:00Z", "rain_mm": -1}, ["rain_in_range", "time_is_not_ahead"]),
     ],
 )

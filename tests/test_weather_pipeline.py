@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,11 +91,20 @@ def test_monstrous_records_are_quarantined_and_the_stream_lives(
 
 
 def test_from_files_half_of_them_between_two_runs(run_weather: RunWeather, tmp_path: Path) -> None:
-    """Plain and gzip files; a half-written one is passed over, and a file that comes twice is all repeats."""
+    """Plain and gzip files; a half-written one is passed over, and a file that comes twice is all repeats.
+
+    A file that kept its old time when it was copied counts as any other, and so do readings from before 1970, which no
+    watermark can be behind of.
+    """
     landing = tmp_path / "landing"
     folder = landing / "weather_readings"
     options = {"path": str(landing)}
     deliver(Delivery(WEATHER, 7, 0, 4_000, {**options, **DISORDER, "rowsPerFile": "1500"}), "files", None)
+    readings = [
+        {"event_id": time, "device": "d", "time": time} for time in ("1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
+    ]
+    (folder / "old.jsonl").write_text("".join(json.dumps(reading) + "\n" for reading in readings))
+    os.utime(folder / "old.jsonl", (0, 0))
     half = folder / ".more.jsonl.part"
     half.write_bytes(b'{"event_id":"ha')
     run_weather("files", options)
@@ -102,7 +112,7 @@ def test_from_files_half_of_them_between_two_runs(run_weather: RunWeather, tmp_p
     (folder / "again.jsonl").write_bytes(sorted(folder.glob("seed7-*.jsonl"))[0].read_bytes())
     run_weather("files", {**options, "maxFilesPerTrigger": "1"})
     account = check(tmp_path / "lake", read_files(folder))
-    assert account.rows_in == 9_500
+    assert account.rows_in == 9_502
     assert account.duplicates + account.late > 1_300
 
 

@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from pyspark.sql import SparkSession
+from streaming_lakehouse.errors import LakehouseError
 
 
-def identity(spark: SparkSession, checkpoint: str) -> str:
+def identity(checkpoint: str) -> str:
     """The identity Spark gave the checkpoint when it was made: another checkpoint has another."""
-    row = spark.read.json(f"{checkpoint}/metadata").first()
-    assert row is not None, f"{checkpoint}/metadata is empty"
-    return str(row["id"])
+    return str(json.loads((Path(checkpoint) / "metadata").read_text())["id"])
+
+
+def has_begun(checkpoint: str) -> bool:
+    """True where the checkpoint knows of a batch that was begun."""
+    return _newest(Path(checkpoint) / "offsets") is not None
+
+
+def has_ended_a_batch(checkpoint: str) -> bool:
+    """True where the checkpoint knows of a batch whose rows were written."""
+    return _newest(Path(checkpoint) / "commits") is not None
+
+
+def claim(checkpoint: str, place: Mapping[str, str]) -> None:
+    """Notes beside the checkpoint in what place the records lie whose offsets it counts.
+
+    Raises LakehouseError where it has begun with another place: its offsets would mean something else there, and
+    records would be read twice or passed over.
+    """
+    note = Path(checkpoint) / "source.json"
+    if has_begun(checkpoint) and note.exists():
+        before = json.loads(note.read_text())
+        if before != dict(place):
+            raise LakehouseError(
+                f"the checkpoint at {checkpoint} counts what came from {_words(before)}; it cannot go on with "
+                f"{_words(place)}: use another --root or --catalog. Where it is the same data in another place, "
+                f"remove {note}"
+            )
+        return
+    note.parent.mkdir(parents=True, exist_ok=True)
+    draft = note.with_suffix(".draft")
+    draft.write_text(json.dumps(dict(place)))
+    os.replace(draft, note)
+
+
+def _words(place: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in place.items())
 
 
 def reopen_last_batch(checkpoint: str) -> int | None:

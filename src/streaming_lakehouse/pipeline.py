@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, types as T
 
 from streaming_lakehouse import domains
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
-from streaming_lakehouse.expectations import Expectation
+from streaming_lakehouse.expectations import Expectation, expect_or_drop
 from streaming_lakehouse.generation import Events
 
 
@@ -27,8 +27,8 @@ class Bronze:
 class Silver:
     """Typed, valid events, one row an event.
 
-    `schema` is the event's, as it stands in the JSON record. A row enters silver when all `expectations` hold, when
-    its `event_time` is not more than `watermark_hours` behind the newest event of the batches before, and when no row
+    `schema` is the event's, as it stands in the JSON record. A row enters silver when all `rules` hold, when its
+    `event_time` is not more than `watermark_hours` behind the newest event of the batches before, and when no row
     with the same `key` is there yet. All other rows go to quarantine with the reason.
     """
 
@@ -38,6 +38,22 @@ class Silver:
     watermark_hours: float
     key: str = "event_id"
     event_time: str = "time"
+
+    @property
+    def rules(self) -> tuple[Expectation, ...]:
+        """What every pipeline expects of an event, then what this one does.
+
+        By key and time silver tells repeats and late rows. A watermark begins in 1970: gold would drop older rows.
+        """
+        key, time = self.key, self.event_time
+        return (
+            expect_or_drop(f"{key}_is_present", f"CAST({key} AS STRING) <> ''"),
+            expect_or_drop(f"{time}_is_present", f"{time} IS NOT NULL"),
+            expect_or_drop(
+                f"{time}_is_not_before_1970", f"{time} IS NULL OR {time} >= TIMESTAMP '1970-01-01T00:00:00Z'"
+            ),
+            *self.expectations,
+        )
 
     @property
     def watermark_delay(self) -> str:

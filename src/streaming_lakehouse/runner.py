@@ -15,7 +15,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import sources
+from streaming_lakehouse import checkpoints, sources
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.failures import explained
 from streaming_lakehouse.layers import bronze, gold, silver
@@ -52,11 +52,16 @@ class Run:
         """
         source = self._checked()
         steps = self.pipeline.chosen_steps(self.steps)
-        spark = get_session()
-        with ExitStack() as held, _signals() as stop:
+        stop = threading.Event()
+        with _signals(stop):  # a signal that comes while Spark starts waits until it can be stopped in order
+            spark = get_session()
+        with ExitStack() as held, _signals(stop):  # again, since pyspark takes Ctrl-C for itself
             for step in steps:
                 held.enter_context(self._locked(spark, step))
-                self._refuse_lost_checkpoint(spark, step)
+                self._refuse_half_a_step(spark, step)
+            if "bronze" in steps:
+                place = {"source": source.name, **source.place(self.request)}
+                checkpoints.claim(self.settings.checkpoint(self.pipeline.name, "bronze"), place)
             starter = Starter(self, spark, source)
             for group in self._groups(steps):
                 if not _run_together([(step, starter) for step in group], board, stop):
@@ -67,7 +72,8 @@ class Run:
         """Everything that can be told before Spark starts."""
         source = sources.find_source(self.source)
         source.check(self.options)
-        self.pipeline.chosen_steps(self.steps)
+        if "bronze" in self.pipeline.chosen_steps(self.steps):
+            source.place(self.request)
         if not self.trigger.is_micro_batch:
             raise LakehouseError(
                 f"trigger {self.trigger.text!r} cannot write Delta tables, which all layers of {self.pipeline.name!r} "
@@ -94,23 +100,39 @@ class Run:
         with checkpoint_lock(spark, Path(checkpoint), f"step {step!r} of pipeline {self.pipeline.name!r}"):
             yield
 
-    def _refuse_lost_checkpoint(self, spark: SparkSession, step: str) -> None:
-        checkpoint, table = self.settings.checkpoint(self.pipeline.name, step), self.table(step)
-        if (Path(checkpoint) / "metadata").exists() or not delta.exists(spark, table):
-            return
-        if not delta.read(spark, table).isEmpty():
+    def _refuse_half_a_step(self, spark: SparkSession, step: str) -> None:
+        """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell."""
+        checkpoint, tables = self.settings.checkpoint(self.pipeline.name, step), self.tables(step)
+        there = [table for table in tables if delta.exists(spark, table)]
+        gone = [table for table in tables if table not in there]
+        filled = [] if checkpoints.has_begun(checkpoint) else [t for t in there if not delta.read(spark, t).isEmpty()]
+        rebuild = (
+            f"bring it back, or rebuild: move away {checkpoint} and {' and '.join(table.place for table in tables)}, "
+            "as far as they are there, and those of the steps after it"
+        )
+        if filled:
+            names = " and ".join(map(str, filled))
             raise LakehouseError(
-                f"table {table} has rows, but the checkpoint of step {step!r} at {checkpoint} is gone: from the start "
-                "again, rows would be written twice. Bring the checkpoint back, or move the table away to rebuild it"
+                f"the checkpoint of step {step!r} is gone, but {names} has rows; they would be written twice: {rebuild}"
+            )
+        if gone and checkpoints.has_ended_a_batch(checkpoint):
+            names = " and ".join(map(str, gone))
+            raise LakehouseError(
+                f"{names} is gone, but the checkpoint of step {step!r} has its rows as written; {rebuild}"
             )
 
-    def table(self, step: str) -> Table:
-        """The table that a step writes (silver's quarantine beside it)."""
+    def tables(self, step: str) -> tuple[Table, ...]:
+        """The tables that a step writes."""
         if step == "bronze":
-            return self.settings.table("bronze", self.pipeline.bronze.table)
+            return (self.settings.table("bronze", self.pipeline.bronze.table),)
         if step == "silver":
-            return self.settings.table("silver", self.pipeline.silver.table)
-        return self.settings.table("gold", step)
+            events = self.pipeline.silver.table
+            return (self.settings.table("silver", events), self.settings.table("quarantine", events))
+        return (self.settings.table("gold", step),)
+
+    @property
+    def request(self) -> sources.Request:
+        return sources.Request(self.pipeline, self.options, self.trigger)
 
 
 @dataclass(frozen=True)
@@ -125,24 +147,25 @@ class Starter:
         run, pipeline = self.run, self.run.pipeline
         query = delta.Query(f"{pipeline.name}.{step}", run.settings.checkpoint(pipeline.name, step), run.trigger)
         if step == "bronze":
-            request = sources.Request(pipeline, run.options, run.trigger)
-            return bronze.start(self.source.read(self.spark, request), run.table("bronze"), query)
+            return bronze.start(self.source.read(self.spark, run.request), run.tables("bronze")[0], query)
         if step == "silver":
             return self._start_silver(query)
         return self._start_gold(next(gold for gold in pipeline.gold if gold.table == step), query)
 
     def _start_silver(self, query: delta.Query) -> StreamingQuery:
-        pipeline, bronze_table = self.run.pipeline, self.run.table("bronze")
+        pipeline = self.run.pipeline
+        bronze_table, tables = self.run.tables("bronze")[0], silver.Tables(*self.run.tables("silver"))
         self._ensure(bronze_table, envelope.BRONZE)
-        tables = silver.Tables(self.run.table("silver"), self.run.settings.table("quarantine", pipeline.silver.table))
+        self._ensure(tables.silver, silver.schema(pipeline.silver))
+        self._ensure(tables.quarantine, envelope.QUARANTINE)
         records = upstream.stream(self.spark, bronze_table, {"maxBytesPerTrigger": str(self._batch_bytes())})
         return silver.start(records, pipeline.silver, tables, query)
 
     def _start_gold(self, gold_table: Gold, query: delta.Query) -> StreamingQuery:
-        pipeline, silver_table = self.run.pipeline, self.run.table("silver")
+        pipeline, silver_table = self.run.pipeline, self.run.tables("silver")[0]
         self._ensure(silver_table, silver.schema(pipeline.silver))
         events = upstream.stream(self.spark, silver_table, upstream.WHOLE_COMMITS)
-        return gold.start(events, pipeline.silver, gold_table, self.run.table(gold_table.table), query)
+        return gold.start(events, pipeline.silver, gold_table, self.run.tables(gold_table.table)[0], query)
 
     def _ensure(self, table: Table, schema: T.StructType) -> None:
         if not delta.exists(self.spark, table):
@@ -158,7 +181,10 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
     """Runs the steps side by side until all have ended; False where `stop` was set before."""
     queries: dict[str, StreamingQuery] = {}
     try:
-        for step, starter in steps:
+        # Downstream first: it makes the table it reads, where there is none, before upstream writes to it.
+        for step, starter in reversed(steps):
+            if stop.is_set():
+                return False
             with _named(step):
                 board.started(step)
                 queries[step] = starter.start(step)
@@ -215,12 +241,11 @@ def _named(step: str) -> Iterator[None]:
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; the second of them ends the process as usual."""
-    stop = threading.Event()
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set `stop`; the second of them ends the process as usual."""
     wanted = (signal.SIGTERM, signal.SIGINT)
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # a notebook's cell: signals belong to the main thread
+        yield  # a notebook's cell: signals belong to the main thread
         return
     before = {number: signal.getsignal(number) for number in wanted}
 
@@ -232,7 +257,7 @@ def _signals() -> Iterator[threading.Event]:
     for number in wanted:
         signal.signal(number, set_stop)
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

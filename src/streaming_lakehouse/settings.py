@@ -28,6 +28,11 @@ class Table:
         return f"{self.layer}.{self.title}"
 
     @property
+    def place(self) -> str:
+        """Where it is: the path of its folder, or its name in the catalog."""
+        return self.path or str(self.name)
+
+    @property
     def sql(self) -> str:
         """The table as it stands in SQL, quoted."""
         return self.name if self.name is not None else f"delta.`{self.path}`"

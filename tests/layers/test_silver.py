@@ -22,7 +22,7 @@ from streaming_lakehouse.sources.envelope import BRONZE
 NOON = datetime(2026, 1, 1, 12)
 ARRIVAL = datetime(2026, 1, 2)
 
-Reading = tuple[str, datetime]
+Reading = tuple[str | None, datetime | None]
 
 
 class Lake:
@@ -62,8 +62,8 @@ class Lake:
         return sorted((row["offset"], row["failed_expectations"]) for row in rows)
 
 
-def record(event_id: str, time: datetime) -> bytearray:
-    text = time.isoformat(timespec="microseconds") + "Z"
+def record(event_id: str | None, time: datetime | None) -> bytearray:
+    text = time and time.isoformat(timespec="microseconds") + "Z"
     return bytearray(json.dumps({"event_id": event_id, "device": "d", "time": text, "temperature_c": 50}).encode())
 
 
@@ -107,6 +107,21 @@ def test_a_time_far_ahead_does_not_move_the_watermark(lake: Lake) -> None:
     write(lake.batch(("b", NOON - timedelta(hours=1)), first_offset=2), 1)
     assert lake.silver() == [("a", 1), ("b", 2)]
     assert lake.quarantine() == [(0, ["time_is_not_ahead"])]
+
+
+def test_no_pipeline_takes_an_event_without_key_or_time_or_from_before_1970(lake: Lake) -> None:
+    """Gold's watermark begins in 1970 and would drop such a row, also while silver is empty and nothing is late."""
+    write = lake.started(expectations=())
+    start = datetime(1970, 1, 1)
+    before = start - timedelta(microseconds=1)
+    write(lake.batch(("at", start), ("before", before), ("year 1", datetime(1, 1, 1)), (None, NOON), ("a", None)), 0)
+    assert lake.silver() == [("at", 0)]
+    assert lake.quarantine() == [
+        (1, ["time_is_not_before_1970"]),
+        (2, ["time_is_not_before_1970"]),
+        (3, ["event_id_is_present"]),
+        (4, ["time_is_present"]),
+    ]
 
 
 @pytest.mark.parametrize("commits_before_the_crash", [0, 1, 2])

@@ -36,7 +36,7 @@ class GoldBatches:
 
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
         if not self.transaction_id:
-            self.transaction_id = checkpoints.identity(rows.sparkSession, self.checkpoint)
+            self.transaction_id = checkpoints.identity(self.checkpoint)
         with ExitStack() as held:
             if batch_id == self.again:
                 held.enter_context(delta.kept(rows))

@@ -61,7 +61,7 @@ def joined(events: DataFrame, doubtful: DataFrame) -> DataFrame:
 
 
 def _dropping(silver: Silver) -> list[Expectation]:
-    return [expectation for expectation in silver.expectations if expectation.on_violation == "drop"]
+    return [rule for rule in silver.rules if rule.on_violation == "drop"]
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,12 @@ class SilverBatches:
 
     @property
     def _watched(self) -> list[Expectation]:
-        return [expectation for expectation in self.silver.expectations if expectation.on_violation != "drop"]
+        return [rule for rule in self.silver.rules if rule.on_violation != "drop"]
 
     def _catch_up(self, spark: SparkSession) -> None:
         if delta.exists(spark, self.tables.silver):
             self.newest = _newest(delta.read(spark, self.tables.silver), self.silver)
-        self.transaction_id = checkpoints.identity(spark, self.checkpoint)
+        self.transaction_id = checkpoints.identity(self.checkpoint)
         self.is_caught_up = True
 
     def _is_committed(self, rows: DataFrame) -> bool:

@@ -84,7 +84,7 @@ def create_if_missing(spark: SparkSession, table: Table, schema: T.StructType) -
 def exists(spark: SparkSession, table: Table) -> bool:
     """True where the table is there, with or without rows."""
     if table.path:
-        return (Path(table.path) / "_delta_log").is_dir()
+        return any((Path(table.path) / "_delta_log").glob("[0-9]*"))  # a folder alone is no table
     return bool(spark.catalog.tableExists(str(table.name)))
 
 

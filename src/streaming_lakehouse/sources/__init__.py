@@ -26,15 +26,33 @@ class Request:
 class Source:
     """`read` gives a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
 
-    `accepts` holds the options it takes, in Spark's spelling; one that ends in `.` stands for all that begin so.
+    `place` tells in what the records lie, as a checkpoint counts them: with another place its offsets mean nothing.
+    It raises LakehouseError where the options name none. `accepts` holds the options it takes, in Spark's spelling; one
+    that ends in `.` stands for all that begin so. Those that are whole numbers are in `least` with the least of them,
+    those that are true or false in `flags`.
     """
 
     name: str
     accepts: tuple[str, ...]
     read: Callable[[SparkSession, Request], DataFrame]
+    place: Callable[[Request], dict[str, str]]
+    least: Mapping[str, int]
+    flags: tuple[str, ...] = ()
 
     def check(self, options: Mapping[str, str]) -> None:
-        """Raises LakehouseError for an option the source does not take, or a credential: none is ever ignored."""
+        """Raises LakehouseError for an option the source does not take, or a credential in clear."""
+        self._refuse_unknown(options)
+        refuse_in_clear(options)
+        for name, least in self.least.items():
+            text = option(options, name)
+            if text is not None and not (text.isascii() and text.isdigit() and int(text) >= least):
+                raise LakehouseError(f"source {self.name!r}: {name} is a whole number from {least} on, not {text!r}")
+        for name in self.flags:
+            text = option(options, name)
+            if text is not None and text.lower() not in ("true", "false"):
+                raise LakehouseError(f"source {self.name!r}: {name} is true or false, not {text!r}")
+
+    def _refuse_unknown(self, options: Mapping[str, str]) -> None:
         known = {name.lower() for name in self.accepts}
         prefixes = tuple(name.lower() for name in self.accepts if name.endswith("."))
         for option in options:
@@ -42,7 +60,6 @@ class Source:
                 raise LakehouseError(
                     f"source {self.name!r} has no option {option!r}{did_you_mean(option, self.accepts)}"
                 )
-        refuse_in_clear(options)
 
 
 def find_source(name: str) -> Source:

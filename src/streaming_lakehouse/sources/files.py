@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.sources import Request, Source, required
+from streaming_lakehouse.settings import local_path
+from streaming_lakehouse.sources import Request, Source, option, required
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 
 if TYPE_CHECKING:
@@ -29,7 +31,23 @@ _ACCEPTS = (
     "recursiveFileLookup",
     "cloudFiles.",
 )
+_LEAST = {"maxFilesPerTrigger": 1, "maxCachedFiles": 0}
+_FLAGS = ("latestFirst", "recursiveFileLookup")
+# Spark passes over a file that was last changed a week before the newest one, and tells nobody. Copies that keep their
+# times (cp -p, rsync, tar) are such files. Auto Loader has no such limit either, unless one is set.
+_ANY_AGE = "36500d"
+# What Spark's options are called by Auto Loader, which passes over those it does not know.
+_AUTO_LOADER = {
+    "maxfilespertrigger": "cloudFiles.maxFilesPerTrigger",
+    "maxbytespertrigger": "cloudFiles.maxBytesPerTrigger",
+    "maxfileage": "cloudFiles.maxFileAge",
+    "cleansource": "cloudFiles.cleanSource",
+    "sourcearchivedir": "cloudFiles.cleanSource.moveDestination",
+}
+_LOCAL_ONLY = ("latestfirst", "maxcachedfiles", "recursivefilelookup")
 _MIB = 1024 * 1024
+
+log = logging.getLogger(__name__)
 
 
 def read(spark: SparkSession, request: Request) -> DataFrame:
@@ -39,20 +57,12 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     a half-written one is never read. Files that end in .gz are unpacked. `source` is the file's URI, `partition` the
     MiB at which the reading task's part of it begins (0 for all but large files), `offset` the number of the line
     within that part, from 0, and `source_timestamp` when the file was last changed.
-    Raises LakehouseError where the folder is missing.
     """
-    options = {name: value for name, value in request.options.items() if name.lower() != "path"}
-    folder = landing_folder(request)
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
-        reader = spark.readStream.format("cloudFiles").option("cloudFiles.format", "text")
-    else:
-        reader = spark.readStream.format("text")
-        if "://" not in folder and not Path(folder).is_dir():
-            raise LakehouseError(
-                f"source 'files': there is no folder {folder}; make it, or give another --option path=…"
-            )
+    given = {name: value for name, value in request.options.items() if name.lower() != "path"}
+    kind, options = ("cloudFiles", _of_auto_loader(given)) if _is_databricks() else ("text", _of_spark(given))
     # With the line feed alone as the separator, a carriage return stays part of the record.
-    lines = reader.options(lineSep="\n", **options).schema("value string").load(folder)
+    reader = spark.readStream.format(kind).options(lineSep="\n", **options).schema("value string")
+    lines = reader.load(landing_folder(request))
     placed = lines.select(
         F.lit(None).cast("binary").alias("key"),
         F.col("value").cast("binary").alias("value"),
@@ -81,8 +91,45 @@ def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield batch.set_column(batch.schema.get_field_index("offset"), "offset", pa.array(numbers, pa.int64()))
 
 
+def _of_spark(options: Mapping[str, str]) -> dict[str, str]:
+    """The options of Spark's file stream: those of Auto Loader are told of, and left out."""
+    foreign = [name for name in options if name.lower().startswith("cloudfiles.")]
+    if foreign:
+        log.warning("source 'files': %s counts on Databricks only", ", ".join(foreign))
+    ours = {name: value for name, value in options.items() if name not in foreign}
+    return ours if option(ours, "maxFileAge") else {**ours, "maxFileAge": _ANY_AGE}
+
+
+def _of_auto_loader(options: Mapping[str, str]) -> dict[str, str]:
+    """The options by Auto Loader's names. Raises LakehouseError for one that it has no counterpart of."""
+    renamed = {"cloudFiles.format": "text"}
+    for name, value in options.items():
+        if name.lower() in _LOCAL_ONLY:
+            raise LakehouseError(f"source 'files': Auto Loader has no option {name!r}; leave it away on Databricks")
+        renamed[_AUTO_LOADER.get(name.lower(), name)] = value
+    if renamed.get("cloudFiles.cleanSource", "").lower() == "archive":
+        renamed["cloudFiles.cleanSource"] = "MOVE"
+    return renamed
+
+
 def landing_folder(request: Request) -> str:
-    return f"{required('files', request.options, 'path').rstrip('/')}/{request.pipeline.bronze.table}"
+    """Where the pipeline's files land: below `path`, a folder of this machine or of the workspace's storage."""
+    path = required("files", request.options, "path").rstrip("/")
+    if "://" not in path and not _is_databricks():
+        path = str(local_path("--option path", path))
+    return f"{path}/{request.pipeline.bronze.table}"
 
 
-SOURCE = Source("files", _ACCEPTS, read)
+def place(request: Request) -> dict[str, str]:
+    """The folder. Raises LakehouseError where it is missing."""
+    folder = landing_folder(request)
+    if "://" not in folder and not _is_databricks() and not Path(folder).is_dir():
+        raise LakehouseError(f"source 'files': there is no folder {folder}; make it, or give another --option path=…")
+    return {"path": folder}
+
+
+def _is_databricks() -> bool:
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
+SOURCE = Source("files", _ACCEPTS, read, place, _LEAST, _FLAGS)

@@ -53,7 +53,7 @@ class Plan:
             pipeline=pipeline,
             seed=_whole(options, "seed") or 0,
             rows=_whole(options, "numRows"),
-            rows_per_second=_positive("rowsPerSecond", rate) if rate else None,
+            rows_per_second=_positive("rowsPerSecond", rate) if rate is not None else None,
             rows_per_batch=_whole(options, "maxRowsPerTrigger"),
             partitions=_whole(options, "numPartitions") or 2,
             shares=Shares.of(options),
@@ -127,20 +127,19 @@ class GeneratorReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
 
 def read(spark: SparkSession, request: Request) -> DataFrame:
-    """Generated records in bronze's envelope: `source` tells the seed, `offset` is the row.
-
-    Raises LakehouseError for an option that is no number of its kind.
-    """
-    Plan.of(request.pipeline.name, request.options)  # here, so that a wrong option is told before Spark starts a worker
+    """Generated records in bronze's envelope: `source` tells the seed, `offset` is the row."""
     spark.dataSource.register(GeneratorSource)
     options = {**request.options, "pipeline": request.pipeline.name}
     return spark.readStream.format(FORMAT).options(**options).load()
 
 
+def place(request: Request) -> dict[str, str]:
+    """The seed. Raises LakehouseError for a rate or a share that is none."""
+    return {"seed": str(Plan.of(request.pipeline.name, request.options).seed)}
+
+
 def _whole(options: Mapping[str, str], name: str) -> int | None:
     text = option(options, name)
-    if text is not None and not (text.isascii() and text.isdigit()):
-        raise LakehouseError(f"source 'generator': {name} is a whole number, not {text!r}")
     return int(text) if text is not None else None
 
 
@@ -154,4 +153,5 @@ def _positive(name: str, text: str) -> float:
     return number
 
 
-SOURCE = Source("generator", _ACCEPTS, read)
+_LEAST = {"numRows": 0, "seed": 0, "maxRowsPerTrigger": 1, "numPartitions": 1}
+SOURCE = Source("generator", _ACCEPTS, read, place, _LEAST)

@@ -48,6 +48,17 @@ _DEFAULTS = {
     "kafka.default.api.timeout.ms": "20000",
     "kafka.request.timeout.ms": "15000",
 }
+_TOPICS = ("subscribe", "subscribePattern", "assign")
+_LEAST = {
+    "maxOffsetsPerTrigger": 1,
+    "minOffsetsPerTrigger": 1,
+    "minPartitions": 1,
+    "maxRecordsPerPartition": 1,
+    "startingTimestamp": 0,
+    "kafkaConsumer.pollTimeoutMs": 1,
+    "fetchOffset.numRetries": 0,
+    "fetchOffset.retryIntervalMs": 0,
+}
 _CONNECT_SECONDS = 5
 
 
@@ -70,6 +81,12 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     )  # fmt: skip
 
 
+def place(request: Request) -> dict[str, str]:
+    """The topics, by the option that names them."""
+    options = {**_defaults(request.options, request.pipeline), **request.options}
+    return {name: value for name in _TOPICS if (value := option(options, name))}
+
+
 def default_topic(pipeline: Pipeline) -> str:
     return pipeline.bronze.table.replace("_", "-")
 
@@ -79,28 +96,28 @@ def _defaults(given: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
     defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in names}
     if names & {"startingtimestamp", "startingoffsetsbytimestamp"}:
         defaults.pop("startingOffsets", None)
-    if not names & {"subscribe", "subscribepattern", "assign"}:
+    if not names & {name.lower() for name in _TOPICS}:
         defaults["subscribe"] = default_topic(pipeline)
     return defaults
 
 
 def check_servers(options: Mapping[str, str]) -> None:
-    """Raises LakehouseError unless a bootstrap server answers, and is on loopback or spoken to in TLS."""
-    servers = required("kafka", options, SERVERS)
+    """Raises LakehouseError unless every server is on loopback or spoken to in TLS, and one of them answers."""
+    servers = [server.strip() for server in required("kafka", options, SERVERS).split(",")]
     protocol = (option(options, "kafka.security.protocol") or "PLAINTEXT").upper()
     unreachable = []
-    for server in servers.split(","):
-        host, port = _host_and_port(server.strip())
-        if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(host):
+    for server in servers:
+        if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(_host_and_port(server)[0]):
             raise LakehouseError(
                 f"source 'kafka': {server} is not on this machine, so records and credentials would travel in clear; "
                 "add --option kafka.security.protocol=SASL_SSL (or SSL)"
             )
+    for server in servers:
         try:
-            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+            socket.create_connection(_host_and_port(server), timeout=_CONNECT_SECONDS).close()
             return
         except OSError as error:
-            unreachable.append(f"{server.strip()} ({error.strerror or error})")
+            unreachable.append(f"{server} ({error.strerror or error})")
     raise LakehouseError(
         f"source 'kafka': no broker answers at {', '.join(unreachable)}; start one, or correct --option {SERVERS}=…"
     )
@@ -120,4 +137,4 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-SOURCE = Source("kafka", _ACCEPTS, read)
+SOURCE = Source("kafka", _ACCEPTS, read, place, _LEAST, flags=("failOnDataLoss",))

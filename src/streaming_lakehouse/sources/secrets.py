@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from streaming_lakehouse.errors import LakehouseError
 
 _REFERENCE = re.compile(r"\{\{secrets/([\w.@-]+)/([\w.-]+)\}\}")
-_SECRET_OPTION = re.compile(r"(?i)jaas|password|secret|token")
+_SECRET_OPTION = re.compile(r"(?i)jaas|password|secret|token|keystore\.key")
 _ENVIRONMENT = "LAKEHOUSE_KAFKA_"
 _known: set[str] = set()
 
@@ -37,8 +37,11 @@ def resolved(options: Mapping[str, str], environment: Mapping[str, str] = os.env
         for name, value in environment.items()
         if name.startswith(_ENVIRONMENT)
     }
-    filled = {name: _REFERENCE.sub(_secret, value) for name, value in {**from_environment, **options}.items()}
-    _known.update(value for name, value in filled.items() if _SECRET_OPTION.search(name))
+    given = {**from_environment, **options}
+    filled = {name: _REFERENCE.sub(_secret, value) for name, value in given.items()}
+    _known.update(
+        value for name, value in filled.items() if _SECRET_OPTION.search(name) or _REFERENCE.search(given[name])
+    )
     return filled
 
 

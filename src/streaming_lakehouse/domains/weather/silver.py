@@ -8,9 +8,7 @@ WATERMARK_HOURS = 2.0
 # Ranges are wider than anything recorded on the ground (WMO World Weather & Climate Extremes Archive: -89.2 to
 # 56.7 °C; 870 to 1084 hPa at sea level, lower on mountains), so that a reading outside of one is a broken sensor.
 EXPECTATIONS = (
-    expect_or_drop("event_id_is_present", "event_id <> ''"),
     expect_or_drop("device_is_present", "device <> ''"),
-    expect_or_drop("time_is_present", "time IS NOT NULL"),
     expect_or_drop("temperature_in_range", "temperature_c IS NULL OR temperature_c BETWEEN -90 AND 60"),
     expect_or_drop("humidity_in_range", "humidity_pct IS NULL OR humidity_pct BETWEEN 0 AND 100"),
     expect_or_drop("pressure_in_range", "pressure_hpa IS NULL OR pressure_hpa BETWEEN 850 AND 1090"),
