@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.session import start_early
 from streaming_lakehouse.settings import Settings, local_path
 
 app = typer.Typer(
@@ -73,6 +74,7 @@ def run(
     schema_prefix: SchemaPrefix = None,
 ) -> None:
     """Run a pipeline: source to bronze, silver and quarantine, gold."""
+    start_early()
     from streaming_lakehouse.pipeline import load_pipeline
     from streaming_lakehouse.progress import Board
     from streaming_lakehouse.runner import Run
@@ -126,6 +128,7 @@ def show(
     schema_prefix: SchemaPrefix = None,
 ) -> None:
     """Show a pipeline's tables: rows, newest event, newest window; and where each record went."""
+    start_early()
     from streaming_lakehouse.pipeline import load_pipeline
     from streaming_lakehouse.report import Report
 

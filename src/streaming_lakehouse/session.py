@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from pathlib import Path
-
-from pyspark.sql import SparkSession
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from streaming_lakehouse.errors import LakehouseError
+
+if TYPE_CHECKING:  # in the functions otherwise: start_early() is there to be ahead of that import
+    from pyspark.sql import SparkSession
 
 APP_NAME = "streaming-lakehouse"
 
@@ -20,8 +22,23 @@ RUNTIME_SETTINGS = {
 }
 
 
+def start_early() -> None:
+    """Lets the JVM of a local session boot while Python goes on; `get_session` waits for what is then left of that.
+
+    Does nothing where the session will not be a local one. Where it comes to none, the JVM ends with this process.
+    """
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ or "SPARK_REMOTE" in os.environ or _has_databricks_connect():
+        return
+    from streaming_lakehouse.local import jvm
+
+    with suppress(LakehouseError):  # get_session() raises it again, after what is wrong with the arguments
+        jvm.start()
+
+
 def get_session() -> SparkSession:
     """The session this process works with; made on the first call, the same one afterwards."""
+    from pyspark.sql import SparkSession
+
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         session = SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
     elif _has_databricks_connect():
@@ -64,35 +81,17 @@ def _databricks_connect() -> SparkSession:
 
 
 def _local() -> SparkSession:
-    from streaming_lakehouse.local import archive, jars, java
+    from pyspark.sql import SparkSession
 
-    os.environ["JAVA_HOME"] = str(java.java_home())
+    from streaming_lakehouse.local import jvm
+
     # Workers must be this Python: another one on the PATH may lack the packages.
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    log4j = Path(__file__).parent / "local" / "log4j2.properties"
-    class_path = os.pathsep.join(str(jar) for jar in jars.jars("spark"))
-    settings = local_settings(cores=len(os.sched_getaffinity(0)), memory_mib=_heap_mib()) | {
-        "spark.driver.extraClassPath": class_path,
-        "spark.driver.extraJavaOptions": " ".join(
-            [
-                "-Duser.timezone=UTC",
-                "-XX:+UseParallelGC",
-                f"-Dlog4j2.configurationFile={log4j.as_uri()}",
-                *archive.flags(),
-                *os.environ.get("LAKEHOUSE_JAVA_OPTIONS", "").split(),
-            ]
-        ),
-    }
     builder = SparkSession.builder.appName(APP_NAME)
-    for name, value in settings.items():
+    for name, value in local_settings(cores=len(os.sched_getaffinity(0)), memory_mib=jvm.heap_mib()).items():
         builder = builder.config(name, value)
-    return builder.getOrCreate()
-
-
-def _heap_mib() -> int:
-    """A third of the machine's memory, between 1 and 8 GiB: a laptop has other things to do."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return int(os.environ.get("LAKEHOUSE_HEAP_MIB", "0")) or max(1024, min(8192, machine // 3))
+    with jvm.gateway():
+        return builder.getOrCreate()
 
 
 def local_settings(*, cores: int, memory_mib: int) -> dict[str, str]:

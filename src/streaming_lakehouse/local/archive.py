@@ -86,10 +86,17 @@ def _run(command: Sequence[str], draft: Path) -> None:
         raise LakehouseError(f"the training ended with {training.returncode} and made none; it said: {said[-1]}")
 
 
+def class_path() -> list[str]:
+    """The class path of a Spark JVM. Java takes an archive only for the very class path it was made with."""
+    folder = pyspark_jars()
+    # The API of the log first, as Spark's launcher has it: older jars hold copies of some of its classes.
+    return [*(str(jar) for jar in [*jars("spark"), *folder.glob("slf4j-api-*.jar")]), str(folder / "*")]
+
+
 def _path() -> Path:
     """One file a key; what Java compares itself is in the key, so that a new state makes a new archive."""
     home = java_home()
-    key = hashlib.sha256(f"{home} {java_version(home)} pyspark {version('pyspark')}".encode())
+    key = hashlib.sha256(f"{home} {java_version(home)} pyspark {version('pyspark')} {class_path()}".encode())
     # Java compares the time and size of each jar too: a reinstalled pyspark would never fit its old archive.
     for jar in [*jars("spark"), *sorted(pyspark_jars().glob("*.jar"))]:
         status = jar.stat()

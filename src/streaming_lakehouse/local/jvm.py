@@ -1,0 +1,177 @@
+"""Starts the JVM of a local session: directly, and early, so that it boots while Python goes on importing.
+
+pyspark would start it through a shell script and a second JVM, which only puts the command line together, and would
+wait for it. Here the command line is put together, and pyspark is told by its own variables where the JVM listens.
+"""
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local import archive, java
+
+OPTIONS_VARIABLE = "LAKEHOUSE_JAVA_OPTIONS"
+PORT_VARIABLE, SECRET_VARIABLE = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
+
+# Spark's own list (org.apache.spark.launcher.JavaModuleOptions) but for --add-modules=jdk.incubator.vector: only the
+# linear algebra of MLlib asks for that module and does without it, and Java warns of it at every start.
+_OPENED = (
+    "java.base/java.lang",
+    "java.base/java.lang.invoke",
+    "java.base/java.lang.reflect",
+    "java.base/java.io",
+    "java.base/java.net",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.nio.ch",
+    "java.base/sun.nio.cs",
+    "java.base/sun.security.action",
+    "java.base/sun.util.calendar",
+    "java.security.jgss/sun.security.krb5",
+)
+MODULE_OPTIONS = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED),
+    "-Dio.netty.tryReflectionSetAccessible=true",
+    "-Dio.netty.allocator.type=pooled",
+    "-Dio.netty.handler.ssl.defaultEndpointVerificationAlgorithm=NONE",
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+)
+_MAIN = ("org.apache.spark.deploy.SparkSubmit", "pyspark-shell")
+
+# The launcher of pyspark has the JVM ignore Ctrl-C too: a run stops at a batch boundary, for which it needs the JVM.
+# The shell does it, since code of ours between fork and exec is unsafe beside threads.
+_DEAF_TO_CTRL_C = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
+_CLOSING_WORDS = ("Error: Could not create the Java", "Error: A fatal exception has occurred")
+_POLL_SECONDS = 0.01
+
+
+@dataclass
+class Jvm:
+    """A JVM that boots or runs. It ends when its standard input does, that is with this process, however that ends."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    connection: tuple[int, str] | None = None  # the port it listens on and the secret it wants, once it is up
+
+    def connect(self) -> tuple[int, str]:
+        """Waits for its connection, if need be. Raises LakehouseError where it has ended instead."""
+        while self.connection is None:
+            if _told(self.folder).is_file():  # it is moved there when it is whole
+                content = _told(self.folder).read_bytes()
+                self.connection = int.from_bytes(content[:4]), content[8:].decode()
+                shutil.rmtree(self.folder, ignore_errors=True)
+            elif self.process.poll() is not None:
+                raise LakehouseError(f"Java did not start: {_last_words() or f'exit status {self.process.returncode}'}")
+            else:
+                time.sleep(_POLL_SECONDS)
+        return self.connection
+
+    def end(self) -> None:
+        """Ends it at once; only for one that nobody uses."""
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_jvms: list[Jvm] = []  # at most one; never forgotten once it is taken, since its standard input must stay open
+
+
+def start() -> Jvm:
+    """The JVM of this process, which begins to boot on the first call; that takes a few milliseconds."""
+    if not _jvms:
+        command = _command()
+        folder = Path(tempfile.mkdtemp(prefix="lakehouse-jvm-"))
+        process = subprocess.Popen([*_DEAF_TO_CTRL_C, *command], stdin=subprocess.PIPE, env=_environment(folder))
+        _jvms.append(Jvm(process, folder))
+    return _jvms[0]
+
+
+def end_unused() -> None:
+    """Ends a JVM that was started but that no session has taken."""
+    if _jvms and not _jvms[0].connection:
+        _jvms.pop().end()
+
+
+atexit.register(end_unused)
+
+
+@contextmanager
+def gateway() -> Iterator[None]:
+    """Within, pyspark connects to the JVM of this process instead of starting one.
+
+    Outside, the variables that say so are gone again: children of this process must not take this JVM for theirs.
+    Raises LakehouseError where Java cannot start, with what it said.
+    """
+    from pyspark import SparkContext
+
+    if SparkContext._gateway or PORT_VARIABLE in os.environ:
+        yield  # connected to a JVM already, or started by a spark-submit, whose JVM it then is
+        return
+    try:
+        port, secret = start().connect()
+    finally:
+        end_unused()
+    os.environ |= {PORT_VARIABLE: str(port), SECRET_VARIABLE: secret}
+    try:
+        yield
+    finally:
+        del os.environ[PORT_VARIABLE], os.environ[SECRET_VARIABLE]
+
+
+def heap_mib() -> int:
+    """A third of the machine's memory, between 1 and 8 GiB: a laptop has other things to do."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return int(os.environ.get("LAKEHOUSE_HEAP_MIB", "0")) or max(1024, min(8192, machine // 3))
+
+
+def _command(main: tuple[str, ...] = _MAIN) -> list[str]:
+    log4j = Path(__file__).with_name("log4j2.properties")
+    options = [
+        f"-Xmx{heap_mib()}m",
+        "-Duser.timezone=UTC",
+        "-XX:+UseParallelGC",
+        f"-Dlog4j2.configurationFile={log4j.as_uri()}",
+        *archive.flags(),
+        *os.environ.get(OPTIONS_VARIABLE, "").split(),
+        *MODULE_OPTIONS,
+    ]
+    return [str(java.java_home() / "bin" / "java"), *options, "-cp", os.pathsep.join(archive.class_path()), *main]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    environment = os.environ | {
+        "_PYSPARK_DRIVER_CONN_INFO_PATH": str(_told(folder)),
+        "JAVA_HOME": str(java.java_home()),
+        "SPARK_CONNECT_MODE": "0",
+    }
+    # With SPARK_HOME set, Spark's Python workers would import pyspark from a zip of sources there, which are compiled
+    # anew in each of them (0.6 s); without, they import the installed package, as this process does.
+    environment.pop("SPARK_HOME", None)
+    return environment
+
+
+def _told(folder: Path) -> Path:
+    return folder / "connection"
+
+
+def _last_words() -> str:
+    """Why Java does not start, in its own words: asked again, since the first time it told the terminal."""
+    command = _command(("-version",))
+    asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if asked.returncode == 0:
+        return ""
+    lines = [line for line in (asked.stdout + asked.stderr).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if not line.startswith(_CLOSING_WORDS)), "")

@@ -1,0 +1,118 @@
+"""The JVM of a local session: started directly, handed to pyspark, and ended with the process it belongs to."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from pyspark.sql import SparkSession
+
+from streaming_lakehouse.local import archive, jvm
+
+PATIENCE_SECONDS = 60
+VECTOR_MODULE = "--add-modules=jdk.incubator.vector"
+
+# Tells the id of its JVM, and waits to be killed.
+BOOTING = "from streaming_lakehouse.local import jvm; print(jvm.start().process.pid, flush=True); input()"
+IN_USE = f"from streaming_lakehouse.session import get_session; spark = get_session(); {BOOTING}"
+# Begins as the command does, and leaves without a session, as for a wrong argument.
+UNUSED = f"import sys; {BOOTING.replace('input()', 'sys.exit(3)')}"
+
+
+def wait_for(what: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not what() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return what()
+
+
+def is_gone(pid: int) -> bool:
+    # Without an init process that reaps, as in some containers, an orphan that has ended stays as a zombie.
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def python(code: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def lakehouse(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streaming_lakehouse", *words], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("code", [BOOTING, IN_USE], ids=["booting", "in use"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_jvm_does_not_outlive_its_python(code: str, number: signal.Signals) -> None:
+    """However Python is ended, its JVM ends too, even where it was still booting."""
+    with python(code) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert psutil.pid_exists(pid)
+        process.send_signal(number)
+        process.wait()
+        assert wait_for(lambda: is_gone(pid))
+
+
+def test_a_jvm_that_nobody_needed_ends_at_once_and_in_silence() -> None:
+    """Where no session takes the JVM it has ended when Python has, without a word."""
+    with python(UNUSED) as process:
+        output, errors = process.communicate()
+    assert process.returncode == 3
+    assert errors == ""
+    assert is_gone(int(output))
+
+
+def test_a_jvm_does_not_hear_ctrl_c() -> None:
+    """SIGINT, which a terminal sends to all processes of a command, leaves the JVM alone."""
+    with python(f"{IN_USE}; print(spark.range(3).count(), flush=True)") as process:
+        assert process.stdin is not None and process.stdout is not None
+        pid = int(process.stdout.readline())
+        os.kill(pid, signal.SIGINT)
+        output, _ = process.communicate("\n")
+    assert output == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [("-XX:+UseSerialGC", "Multiple garbage collectors selected"), ("-Xmx99999999g", "heap")],
+    ids=["contradiction", "no memory"],
+)
+def test_java_that_does_not_start_tells_why(
+    options: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends with one line that holds Java's own reason."""
+    monkeypatch.setenv(jvm.OPTIONS_VARIABLE, options)
+    ran = lakehouse("run", "weather", "--root", str(tmp_path))
+    assert ran.returncode == 1
+    (line,) = (line for line in ran.stderr.splitlines() if line.startswith("lakehouse: "))
+    assert line.startswith("lakehouse: Java did not start: ")
+    assert reason in line
+
+
+def test_the_module_options_are_sparks_own(spark: SparkSession) -> None:
+    """They are those of this Spark's launcher, in its order, without the module that Java would warn of."""
+    launcher = spark._jvm.org.apache.spark.launcher.JavaModuleOptions  # type: ignore[union-attr]
+    expected = [option for option in launcher.defaultModuleOptionArray() if option != VECTOR_MODULE]
+    assert list(jvm.MODULE_OPTIONS) == expected
+
+
+def test_the_class_path_is_the_one_the_archive_is_made_for(spark: SparkSession) -> None:
+    """Java has put all of the class path on it, in its order, and pyspark's jars behind those of the lock."""
+    system = spark._jvm.java.lang.System  # type: ignore[union-attr]
+    used = system.getProperty("java.class.path").split(os.pathsep)
+    *first, last = archive.class_path()
+    assert used[: len(first)] == first
+    assert set(used[len(first) :]) == {str(jar) for jar in Path(last).parent.glob("*.jar")}
+
+
+def test_children_do_not_take_this_jvm_for_theirs(spark: SparkSession) -> None:
+    """What tells pyspark where the JVM listens is gone again once it is connected."""
+    assert jvm.PORT_VARIABLE not in os.environ
+    assert jvm.SECRET_VARIABLE not in os.environ
