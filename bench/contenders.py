@@ -19,7 +19,7 @@ from streaming_lakehouse.local.java import java_home
 HERE = Path(__file__).parent
 LAYERS = ("bronze", "silver", "gold")
 CONTENDERS = ("ours", "handwritten", "defaults", "limit")
-_STEP = re.compile(r"^\S+ (\w+): done: [\d,]+ rows in \d+ batches, ([\d.]+) s$", re.MULTILINE)
+_STEP = re.compile(r"^\S+ (\w+): done: [\d,]+ rows? in [\d,]+ batch(?:es)?, ([\d.]+) s$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

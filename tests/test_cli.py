@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import RunWeather
+from pyspark.sql import SparkSession
 
 from streaming_lakehouse import cli
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.generation import Shares
 from streaming_lakehouse.local.broker import Broker
 from streaming_lakehouse.local.ports import free_port
+from streaming_lakehouse.sources import find_source
 
 KAFKA = ("run", "weather", "--source", "kafka")
+TO_FILES = ("generate", "weather", "--to", "files", "--option", "path=landing")
+TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
 
 
 @pytest.mark.parametrize(
@@ -32,6 +45,18 @@ KAFKA = ("run", "weather", "--source", "kafka")
         ((*KAFKA, "--option", "kafka.sasl.jaas.config=canary"), "LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG"),
         (("generate", "wether", "--to", "files"), "'wether'; did you mean 'weather'"),
         (("generate", "weather", "--to", "files"), "path"),
+        ((*TO_FILES, "--option", "rowsPerFile=abc"), "--option rowsPerFile is a whole number from 1 to"),
+        ((*TO_FILES, "--option", "rowsPerFile=0"), "--option rowsPerFile is a whole number from 1 to"),
+        ((*TO_FILES, "--option", "compression=zip"), "--option compression is none or gzip, not 'zip'"),
+        ((*TO_FILES, "--truth", "no-folder/truth.json"), "there is no folder"),
+        ((*TO_FILES, "--truth", "."), "it is a folder"),
+        ((*TO_FILES, "--truth", "/proc/version"), "/proc/version"),
+        ((*TO_FILES, "--truth", "~nobody-here/truth.json"), "there is no such home folder"),
+        ((*TO_FILES, "--from-row", "9" * 12), "give a smaller --from-row, --rows or --seed"),
+        ((*TO_FILES, "--seed", "9" * 30), "give a smaller --from-row, --rows or --seed"),
+        ((*TO_KAFKA, "partitions=x"), "--option partitions is a whole number from 1 to"),
+        ((*TO_KAFKA, "partitions=0"), "--option partitions is a whole number from 1 to"),
+        (("show", "weather", "--root", "~nobody-here/lake"), "there is no such home folder"),
         (("show", "wether"), "'wether'; did you mean 'weather'"),
     ],
 )
@@ -74,3 +99,120 @@ def test_an_unreachable_broker(run_weather: RunWeather, monkeypatch: pytest.Monk
     with pytest.raises(LakehouseError, match="broker") as refused:
         run_weather("kafka", {"kafka.bootstrap.servers": servers, "subscribe": "any"})
     assert "canary-4711" not in str(refused.value)
+
+
+def told_by(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says on standard error as it ends with status 1: one line."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(words))
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith("lakehouse: ") and said.count("\n") == 1
+    return said
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    """An address where something answers: enough for what is checked before a broker is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("kafka.nonsense=1", "kafka.nonsense: No such"), ("kafka.linger.ms=soon", "kafka.…: Invalid value for")],
+)
+def test_an_option_that_the_sending_client_does_not_have(
+    option: str, told: str, listening: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named before the broker is asked for a topic."""
+    words = (*TO_KAFKA, f"kafka.bootstrap.servers={listening}", "--option", option)
+    assert f"does not take --option {told}" in told_by(words, capsys)
+
+
+def test_the_truth_goes_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`~` is the home folder, since a shell leaves it alone in the middle of a word; so in `path`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = [
+        "generate",
+        "weather",
+        "--to",
+        "files",
+        "--option",
+        "path=~/landing",
+        "--truth=~/truth.json",
+        "--rows",
+        "9",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 0
+    assert json.loads((tmp_path / "truth.json").read_text())["rows"] == 9
+    assert len(list((tmp_path / "landing" / "weather_readings").iterdir())) == 1
+    assert str(tmp_path / "landing" / "weather_readings") in capsys.readouterr().out
+
+
+def test_a_file_in_the_way_of_the_landing_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is named, not the folder that could not be made."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "landing").touch()
+    assert f"{tmp_path}/landing is a file, not a folder" in told_by(TO_FILES, capsys)
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
+    """And the exit status that shells know it by."""
+    words = [*TO_FILES[:-1], f"path={tmp_path}", "--option", "rowsPerFile=100", "--rows", "100000000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "streaming_lakehouse", *words], stderr=subprocess.PIPE, text=True
+    ) as command:
+        while not list(tmp_path.glob("*/*.jsonl")):
+            assert command.poll() is None
+            select.select([], [], [], 0.02)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(20) == 130
+        assert command.stderr
+        assert command.stderr.read() == "lakehouse: stopped\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "told"), [({}, "without commits"), ({f"{0:020d}.json": "nonsense"}, "cannot be read or is damaged")]
+)
+def test_a_table_that_cannot_be_read(
+    log: dict[str, str], told: str, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also outside of a step, Spark's exception is one line that names the place."""
+    folder = tmp_path / "silver" / "weather_readings" / "_delta_log"
+    folder.mkdir(parents=True)
+    for name, text in log.items():
+        (folder / name).write_text(text)
+    said = told_by(("show", "weather", "--root", str(tmp_path)), capsys)
+    assert told in said
+    assert str(folder.parent) in said
+
+
+def helped(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with contextlib.suppress(SystemExit):
+        cli.main([verb, "--help"])
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_on_run_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every pipeline with its steps, every source with its options, and what the triggers mean."""
+    said = helped("run", capsys)
+    assert "weather bronze, silver, weather_device_hourly" in said
+    assert "one micro-batch after the other" in said
+    for source in cli.SOURCES:
+        assert all(name in said for name in find_source(source).accepts)
+    with pytest.raises(LakehouseError) as refused:
+        find_source("?")
+    assert set(str(refused.value).rpartition("there is: ")[2].split(", ")) == set(cli.SOURCES)
+
+
+def test_help_on_generate_lists_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of both targets, and the shares of faults."""
+    said = helped("generate", capsys)
+    assert all(name in said for name in ("rowsPerFile", "kafka.*", "partitions", *Shares.__dataclass_fields__))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from conftest import RunWeather
 from deltalake import DeltaTable
+from pyspark.sql import SparkSession
 from rich.console import Console
 
+from streaming_lakehouse import cli
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.pipeline import load_pipeline
-from streaming_lakehouse.report import Report
+from streaming_lakehouse.report import Account, Report, _Fitting
 from streaming_lakehouse.settings import Settings
 
 
@@ -38,9 +41,45 @@ def test_it_tells_where_each_record_went(run_weather: RunWeather, tmp_path: Path
     assert "no rows yet; a window is written when the watermark has passed its end" in told
     run_weather("generator", {"numRows": "4000"}, steps=("bronze",))
     assert "+ 1,000 not yet in silver" in shown(lake)
+    assert "the quarantine table holds the quarantined, the duplicates and the late" in told
 
 
 def test_without_tables_it_says_how_to_make_some(spark: object, tmp_path: Path) -> None:
     """Not an empty table."""
     with pytest.raises(LakehouseError, match=r"'weather' has no tables yet.*lakehouse run"):
         shown(tmp_path)
+
+
+@pytest.mark.parametrize("width", [200, 14])
+def test_a_value_is_shown_as_it_is(width: int) -> None:
+    """Brackets are not rich's markup, and no control character reaches the terminal; beside or below one another."""
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(_Fitting(["a", "[b]", "c", "d"], [["[/x]", "[red]", "\x1b[2J", "é"]]))
+    assert isinstance(screen.file, io.StringIO)
+    told = screen.file.getvalue()
+    for value in ("[b]", "[/x]", "[red]", "é"):
+        assert value in told
+    assert "\x1b" not in told
+
+
+def test_rows_that_are_in_two_places_are_an_error(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tables are shown first, and then it is said by how much they hold too much."""
+    for layer, number in (("bronze", 2), ("silver", 5)):
+        times = [(datetime(2026, 1, 1, hour, tzinfo=UTC),) for hour in range(number)]
+        table = spark.createDataFrame(times, "time timestamp")
+        table.write.format("delta").save(str(tmp_path / layer / "weather_readings"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["show", "weather", "--root", str(tmp_path)])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "silver.weather_readings" in said.out
+    assert "2 rows in = 5 valid + 0 quarantined + 0 duplicates + 0 late - 3 too many" in said.out
+    assert "silver and quarantine hold 3 rows more than bronze" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_rows_that_wait_are_no_error() -> None:
+    """Silver comes after bronze."""
+    Account(rows_in=5, valid=1, quarantined=1, duplicates=1, late=1).check()

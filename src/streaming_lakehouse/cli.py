@@ -7,16 +7,81 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import start_early
 from streaming_lakehouse.settings import Settings, local_path
 
+SOURCES = ("generator", "files", "kafka")
+STOPPED = 130  # what a shell gives to a command that Ctrl-C has ended
+
+
+class Group(TyperGroup):
+    """The command as a whole: Ctrl-C ends it with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("lakehouse: stopped", file=sys.stderr)
+            raise typer.Exit(STOPPED) from None
+
+
+class RunCommand(TyperCommand):
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The pipelines with their steps, and what each source takes: asked of them, and only when help is."""
+        from streaming_lakehouse.pipeline import load_pipeline, pipeline_names
+        from streaming_lakehouse.sources import find_source
+
+        pipelines = [(name, ", ".join(load_pipeline(name).steps)) for name in pipeline_names()]
+        _section(formatter, "Pipelines and their steps", pipelines)
+        sources = [(name, _listed(find_source(name).accepts)) for name in SOURCES]
+        _section(formatter, "Each --source and its --option names", sources)
+        _section(formatter, "Examples", _RUN_EXAMPLES)
+
+
+class GenerateCommand(TyperCommand):
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """What each target takes."""
+        from streaming_lakehouse.local.deliver import ACCEPTS
+
+        _section(formatter, "Each --to and its --option names", [(to, _listed(ACCEPTS[to])) for to in Target])
+        _section(formatter, "Examples", _GENERATE_EXAMPLES)
+
+
+_RUN_EXAMPLES = [
+    ("lakehouse run weather --option numRows=60000", "made-up events, all layers"),
+    ("lakehouse run weather --source files --option path=landing", "what `generate --to files` has written"),
+    (
+        'lakehouse run weather --source kafka --option kafka.bootstrap.servers=127.0.0.1:9092 --trigger "10 seconds"',
+        "a topic, until Ctrl-C",
+    ),
+]
+_GENERATE_EXAMPLES = [
+    ("lakehouse generate weather --to files --option path=landing", "files below landing/weather_readings"),
+    (
+        "lakehouse generate weather --to kafka --option kafka.bootstrap.servers=127.0.0.1:9092",
+        "the topic weather-readings of `lakehouse broker`",
+    ),
+]
+
+
+def _section(formatter: Any, heading: str, lines: list[tuple[str, str]]) -> None:
+    with formatter.section(heading):
+        formatter.write_dl(lines)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name}*" if name.endswith(".") else name for name in names)
+
+
 app = typer.Typer(
+    cls=Group,
     help="Streaming pipelines from raw events to gold tables, on a laptop and on Databricks.",
     no_args_is_help=True,
     add_completion=False,
@@ -24,9 +89,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name, e.g. weather.")]
+PipelineName = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="A pipeline's name, e.g. weather; `lakehouse run --help` lists all.")
+]
 Options = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option by Spark's own name; repeatable.")
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="One of the options listed below; repeatable."),
 ]
 Root = Annotated[
     str | None,
@@ -51,11 +119,11 @@ class Target(StrEnum):
     KAFKA = "kafka"
 
 
-@app.command()
+@app.command(cls=RunCommand)
 def run(
     pipeline: PipelineName,
     source: Annotated[
-        str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help="kafka, files or generator.")
+        str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help="generator, files or kafka.")
     ] = "generator",
     option: Options = None,
     trigger: Annotated[
@@ -63,7 +131,8 @@ def run(
         typer.Option(
             envvar="LAKEHOUSE_TRIGGER",
             metavar="T",
-            help='available-now (all there is, then end), default, or an interval such as "30 seconds".',
+            help="available-now (all there is, then end), default (until Ctrl-C, one micro-batch after the other), "
+            'or an interval such as "30 seconds" (until Ctrl-C, a micro-batch each 30 seconds).',
         ),
     ] = "available-now",
     step: Annotated[
@@ -97,16 +166,18 @@ def run(
         raise LakehouseError("stopped at a batch boundary before all was done; start again to go on from there")
 
 
-@app.command()
+@app.command(cls=GenerateCommand)
 def generate(
     pipeline: PipelineName,
-    to: Annotated[Target, typer.Option(help="Where to send the records.")],
+    to: Annotated[Target, typer.Option(help="Where to send the records; where exactly, the options say.")],
     rows: Annotated[int, typer.Option(min=0, metavar="N", help="How many records.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, metavar="S", help="The same seed gives the same records.")] = 0,
-    from_row: Annotated[int, typer.Option(min=0, metavar="N", help="The first row; to go on where one ended.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="S", help="The same seed and rows give the same records.")] = 0,
+    from_row: Annotated[
+        int, typer.Option(min=0, metavar="N", help="The number of the first row, to go on from earlier ones.")
+    ] = 0,
     option: Options = None,
     truth: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what is what among the records to this JSON file.")
+        Path | None, typer.Option(metavar="FILE", help="Write to this JSON file which row has which fault or anomaly.")
     ] = None,
 ) -> None:
     """Make a pipeline's events, with labelled faults among them, and send them to files or Kafka."""
@@ -127,7 +198,10 @@ def show(
     catalog: Catalog = None,
     schema_prefix: SchemaPrefix = None,
 ) -> None:
-    """Show a pipeline's tables: rows, newest event, newest window; and where each record went."""
+    """Show a pipeline's tables: rows, newest event, newest window; and where each record went.
+
+    It only reads, also while a run goes on. Give it the --root (or the catalog) that the run was given.
+    """
     start_early()
     from streaming_lakehouse.pipeline import load_pipeline
     from streaming_lakehouse.report import Report
@@ -141,20 +215,29 @@ def show(
 @app.command()
 def broker(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 for a free one.")] = 9092,
-    data: Annotated[str, typer.Option(metavar="DIR", help="Where the broker keeps its topics.")] = ".lakehouse-broker",
-    topic: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Make this topic; repeatable.")] = None,
+    data: Annotated[
+        str, typer.Option(metavar="DIR", help="The broker's folder: topics, settings and log. It outlives the broker.")
+    ] = ".lakehouse-broker",
+    topic: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Make this topic, unless it is there; repeatable.")
+    ] = None,
     partitions: Annotated[int, typer.Option(min=1, help="The partitions of each topic made.")] = 2,
 ) -> None:
-    """Run a real Kafka broker on this machine, until Ctrl-C."""
+    """Run a real Kafka broker on this machine, reached from this machine only, until Ctrl-C.
+
+    A pipeline reads the topic named like its bronze table, with dashes: weather-readings.
+    """
     from streaming_lakehouse.local.broker import Broker, create_topic
 
+    # SIGTERM ends a service as Ctrl-C ends a command: the broker is shut down in order, also while it starts. And a
+    # script's shell has its background commands ignore SIGINT.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with Broker(local_path("--data", data), port) as running:
         for name in topic or ():
             create_topic(running.bootstrap_servers, name, partitions)
-        typer.echo(f"Kafka broker at {running.bootstrap_servers}, its topics in {data}; Ctrl-C stops it")
-        # SIGTERM ends a service as Ctrl-C ends a command: in both cases the broker is shut down in order.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
+            typer.echo(f"Kafka broker at {running.bootstrap_servers}, its topics in {data}; Ctrl-C stops it")
             running.wait()
 
 
@@ -184,5 +267,22 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, prog_name="lakehouse")
     except LakehouseError as error:
-        print(f"lakehouse: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(str(error))
+    except ModuleNotFoundError as error:
+        if error.name != "pyspark":
+            raise
+        _end("pyspark is missing here; install this package with its extra 'local', or 'connect' for Databricks")
+    except Exception as error:
+        from py4j.protocol import Py4JError  # only now: help and most mistakes need no Spark
+        from pyspark.errors import PySparkException
+
+        from streaming_lakehouse.failures import explained
+
+        if not isinstance(error, PySparkException | Py4JError):
+            raise
+        _end(explained(error))
+
+
+def _end(told: str) -> NoReturn:
+    print(f"lakehouse: {told}", file=sys.stderr)
+    sys.exit(1)

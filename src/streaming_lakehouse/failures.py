@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming_lakehouse.sources.secrets import redacted
@@ -31,16 +32,76 @@ _KNOWN = (
     (r"FileNotFoundException: (?:File )?(\S+)", "a file is gone that was to be read: {0}"),
     (r"(?:AccessControlException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),
     (r"LakehouseError: ([^\n]*)", "{0}"),
+    (r"FAILED_READ_FILE", "a file cannot be read or is damaged{file}"),
+    (
+        r"DELTA_TABLE_NOT_FOUND\] Delta table `([^`]+)`",
+        "{0} has a folder _delta_log without commits, and so is no Delta table: bring the commits back, or move the "
+        "table's folder away",
+    ),
+    (
+        r"Answer from Java side is empty|trying to connect to the Java server",
+        "Spark's JVM has ended, killed or out of memory; start again: the run goes on where it stopped",
+    ),
 )
-_FILE = re.compile(r"(?:Encountered error while reading file|FAILED_READ_FILE[^\n]*?file) (\S+?)\.? ")
+# The same for a value that an option does not take; Spark itself names the option in few of these.
+_OPTIONS = (
+    (
+        r'Expected e\.g\. \{"topicA": \{"0": 123456789[\s\S]*?, got ([^\n]*)',
+        '--option startingOffsetsByTimestamp takes {{"TOPIC": {{"0": MILLISECONDS, …}}}} with each partition, not {0}',
+    ),
+    (
+        r'Expected e\.g\. \{"topicA":\{"0":23[^\n]*, got ([^\n]*)',
+        '--option startingOffsets takes earliest, latest, or {{"TOPIC": {{"0": 23, "1": -1}}}} with each partition '
+        "(-2 is its earliest, -1 its latest), not {0}",
+    ),
+    (
+        r"(?:Expected e\.g\. \{\"topicA\":\[0[^\n]*, got |option 'assign' is )([^\n]*)",
+        '--option assign takes {{"TOPIC": [0, 1]}}, the partitions to read, not {0}',
+    ),
+    (
+        r"Expected a single long value, got ([^\n]*)",
+        "--option startingTimestamp takes milliseconds since 1970, not {0}",
+    ),
+    (
+        r"\ANo value found for '([^']*)'",
+        "--option startingOffsetsByTimestampStrategy takes error or latest, not {0}",
+    ),
+    (
+        r"Invalid value (.*) for configuration ([\w.]+): ([^\n]*)",
+        "--option kafka.{1} cannot be {0}: {2}",
+    ),
+    (r"Invalid value '([^'\n]*)' for option '(\w+)', ([^\n]*)", "--option {1} {2}, not '{0}'"),
+    (
+        r"Invalid mode for clean source option Some\((.*)\)",
+        "--option cleanSource takes archive, delete or off, not {0}",
+    ),
+    (
+        r"Failed to parse time string: ([^\n]*)",
+        "an --option that is a time (maxTriggerDelay, maxFileAge) takes a number with its unit, e.g. 50s, 15m or 7d, "
+        "not {0}",
+    ),
+    (
+        r'\AFor input string: ("[^"\n]*")(?=[\s\S]*NumberFormatException: For input)',
+        "one --option has the value {0} and takes a whole number",
+    ),
+    (r'\AFor input string: ("[^"\n]*")', "one --option has the value {0} and takes true or false"),
+    (r"Illegal file pattern: ([^\n]*)", "--option pathGlobFilter is no file pattern: {0}"),
+    (
+        r"Failed to create new KafkaAdminClient[\s\S]*\b(?:KafkaException|ConfigException): ([^\n]*)",
+        "Kafka's client cannot be made with these --option kafka.…: {0}",
+    ),
+)
+_FILE = re.compile(r"(?:Encountered error while reading file|FAILED_READ_FILE[^\n]*?file) (\S+?)\.?\s")
+# What Spark puts around the message of a query that failed.
+_FRAME = re.compile(r"\[STREAM_FAILED\] Query \[[^\]]*\] terminated with exception: | *SQLSTATE: \w{5}\b")
 _LONGEST = 500
 
 
-def explained(error: PySparkException) -> str:
+def explained(error: PySparkException | Py4JError) -> str:
     """What `error` says, in one line and without a credential."""
-    text = "\n".join(_told(error))
+    text = _FRAME.sub("", "\n".join(_told(error))).strip() + "\n"
     file = _FILE.search(text)
-    for pattern, meaning in _KNOWN:
+    for pattern, meaning in _KNOWN + _OPTIONS:
         found = re.search(pattern, text)
         if found:
             named = f": {file[1]}; put a whole copy in its place and start again" if file else ""
@@ -48,12 +109,14 @@ def explained(error: PySparkException) -> str:
     return redacted(_first_line(text))
 
 
-def _told(error: PySparkException) -> Iterator[str]:
+def _told(error: PySparkException | Py4JError) -> Iterator[str]:
     """The texts of an exception and of all that caused it: pyspark keeps some causes as its own, some as Java's."""
     captured: Any = error
     while captured is not None:
-        yield str(captured)
-        java = getattr(captured, "_origin", None)
+        java = getattr(captured, "java_exception", None)
+        if java is None:  # py4j's own text would be the whole stack trace
+            yield str(captured).partition("=== Streaming Query ===")[0]
+            java = getattr(captured, "_origin", None)
         while java is not None:
             yield java.toString()
             java = java.getCause()
@@ -61,5 +124,5 @@ def _told(error: PySparkException) -> Iterator[str]:
 
 
 def _first_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and "=== Streaming Query ===" not in line]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else "Spark gave no reason")[:_LONGEST]

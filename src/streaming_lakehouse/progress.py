@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 from rich.live import Live
@@ -27,6 +28,8 @@ class StepState:
     late: int = 0
     began: float = 0.0
     ended: float = 0.0
+    is_done: bool = False
+    reads: int = 1
 
     @property
     def seconds(self) -> float:
@@ -53,36 +56,47 @@ class Board:
             self._live.stop()
 
     def started(self, step: str) -> None:
+        """The step's query is being started."""
         self.states[step].began = time.monotonic()
+        self._say(f"{step}: started")
 
     def ended(self, step: str) -> None:
+        """The step has done all there was to do."""
         state = self.states[step]
         if not state.ended:
-            state.ended, state.behind = time.monotonic(), "0"
-            self._say(f"{step}: done: {state.rows:,} rows in {state.batches} batches, {state.seconds:.1f} s")
+            state.ended, state.behind, state.is_done = time.monotonic(), "0", True
+            self._say(f"{step}: done: {_rows(state.rows)} in {_batches(state.batches)}, {state.seconds:.1f} s")
+
+    def stopped(self, step: str) -> None:
+        """The step was ended before it had done all there was."""
+        state = self.states[step]
+        if state.began and not state.ended:
+            state.ended = time.monotonic()
+            self._say(f"{step}: stopped after {_batches(state.batches)}, {_rows(state.rows)}")
 
     def show(self, step: str, query: StreamingQuery) -> None:
         """Takes up the batches that `query` has finished since it was last asked."""
         last = query.lastProgress
         if last is None or last["batchId"] == self.states[step].last_batch:
             return
+        self.states[step].reads = _reads(query)
         for progress in query.recentProgress:
             if progress["batchId"] > self.states[step].last_batch:
                 self._take(step, progress)
 
     def _take(self, step: str, progress: Any) -> None:
         state = self.states[step]
-        # A query that uses its source twice reports its rows twice, and as one source each.
-        rows = max((source["numInputRows"] for source in progress["sources"]), default=0)
+        # Under the source's one entry Spark counts a row each time that the query reads it.
+        rows = sum(source["numInputRows"] for source in progress["sources"]) // state.reads
         state.last_batch = progress["batchId"]
         state.rows += rows
         state.batches += rows > 0
-        state.rows_per_second = progress["processedRowsPerSecond"] or state.rows_per_second
+        state.rows_per_second = progress["processedRowsPerSecond"] / state.reads or state.rows_per_second
         state.behind = _behind(progress) or state.behind
-        state.watermark = (progress["eventTime"] or {}).get("watermark", state.watermark)
+        state.watermark = _watermark(progress) or state.watermark
         state.late += sum(operator["numRowsDroppedByWatermark"] for operator in progress["stateOperators"])
         if rows:
-            about = [f"{rows:,} rows", f"{state.rows_per_second:,.0f} rows/s"]
+            about = [_rows(rows), f"{state.rows_per_second:,.0f} rows/s"]
             about += [f"{state.behind} behind"] if state.behind else []
             about += [f"watermark {state.watermark}"] if state.watermark else []
             self._say(f"{step}: batch {state.last_batch}: {', '.join(about)}")
@@ -97,7 +111,7 @@ class Board:
         for heading in ("step", "", "rows", "rows/s", "batches", "behind", "watermark", "time"):
             table.add_column(heading, justify="left" if heading in ("step", "", "watermark") else "right")
         for step, state in self.states.items():
-            bar = ProgressBar(total=1, completed=1 if state.ended else 0, width=20, pulse=state.began > state.ended)
+            bar = ProgressBar(total=1, completed=1 if state.is_done else 0, width=20, pulse=state.began > state.ended)
             table.add_row(
                 step,
                 bar,
@@ -120,3 +134,33 @@ def _behind(progress: Any) -> str:
         if "numBytesOutstanding" in metrics:
             return f"{int(metrics['numBytesOutstanding']) / 1e6:,.1f} MB"
     return ""
+
+
+def _watermark(progress: Any) -> str:
+    """The watermark, once there is one: before the first it is Spark's zero, the beginning of 1970."""
+    watermark: str = (progress["eventTime"] or {}).get("watermark", "")
+    return "" if watermark.startswith("1970-01-01T00:00:00") else watermark
+
+
+def _reads(query: StreamingQuery) -> int:
+    """How often the query reads its source, as the transform of weather_alerts does twice.
+
+    Every pipeline's query has one source, so that each streaming leaf of its plan is a read. Where the plan cannot be
+    looked at, over Databricks Connect above all, rows count as often as they are read.
+    """
+    java: Any = getattr(query, "_jsq", None)
+    if java is None:
+        return 1
+    try:
+        leaves = java.streamingQuery().logicalPlan().collectLeaves()
+        return max(1, len([place for place in range(leaves.size()) if leaves.apply(place).isStreaming()]))
+    except Py4JError:  # a platform that lets nobody at its JVM: no reason to end a run
+        return 1
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"
+
+
+def _batches(number: int) -> str:
+    return f"{number:,} {'batch' if number == 1 else 'batches'}"

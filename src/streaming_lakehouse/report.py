@@ -10,6 +10,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession, functions as F
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table as Grid
+from rich.text import Text
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.layers.silver import LATE, REPEATED
@@ -31,14 +32,26 @@ class Account:
 
     @property
     def waiting(self) -> int:
+        """Below 0 where silver and quarantine hold more rows than came in."""
         return self.rows_in - self.valid - self.quarantined - self.duplicates - self.late
+
+    def check(self) -> None:
+        """Raises LakehouseError where a record must be in more than one place."""
+        if self.waiting < 0:
+            raise LakehouseError(
+                f"silver and quarantine hold {-self.waiting:,} rows more than bronze, and each record must be in "
+                "exactly one of them: probably a checkpoint was reset, or bronze was made anew, while they were kept; "
+                "move bronze, silver and quarantine away with their checkpoints to build them anew"
+            )
 
     def __str__(self) -> str:
         text = (
             f"{self.rows_in:,} rows in = {self.valid:,} valid + {self.quarantined:,} quarantined "
             f"+ {self.duplicates:,} duplicates + {self.late:,} late"
         )
-        return text if not self.waiting else f"{text} + {self.waiting:,} not yet in silver"
+        if self.waiting < 0:
+            return f"{text} - {-self.waiting:,} too many"
+        return f"{text} + {self.waiting:,} not yet in silver" if self.waiting else text
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,17 @@ class Report:
     settings: Settings
 
     def parts(self, *, gold_rows: int) -> Iterator[RenderableType]:
-        """The overview, the account, the reasons of the quarantine, and the newest rows of each gold table."""
+        """The overview, the account, the reasons of the quarantine, and the newest rows of each gold table.
+
+        Raises LakehouseError where there is no table, and after the last part where the account cannot be right.
+        """
         spark = get_session()
         if not any(delta.exists(spark, table) for table in self._tables()):
             raise LakehouseError(f"pipeline {self.pipeline.name!r} has no tables yet; make some: lakehouse run")
         yield self._overview(spark)
-        yield str(self.account(spark))
+        account = self.account(spark)
+        yield f"\n{account}"
+        yield "(the quarantine table holds the quarantined, the duplicates and the late)\n"
         reasons = self._reasons(spark)
         if reasons:
             yield _grid(["failed expectation", "rows"], [[name, f"{rows:,}"] for name, rows in reasons.items()])
@@ -60,15 +78,17 @@ class Report:
             if gold_rows and table.layer == "gold" and delta.exists(spark, table):
                 yield f"\n{table}"
                 yield _newest(delta.read(spark, table), gold_rows)
+        account.check()
 
     def account(self, spark: SparkSession) -> Account:
-        bronze, silver, quarantine = (self._read(spark, table) for table in self._tables()[:3])
-        reasons = self._reasons(spark)
+        bronze, silver, quarantine = self._tables()[:3]
+        # Bronze last: a run that goes on meanwhile must not look as if rows had come from nowhere.
+        reasons, valid = self._reasons(spark), self._count(spark, silver)
+        rejected, rows_in = self._count(spark, quarantine), self._count(spark, bronze)
         late, repeated = reasons.get(LATE, 0), reasons.get(REPEATED, 0)
-        rejected = quarantine.count() if quarantine else 0
         return Account(
-            rows_in=bronze.count() if bronze else 0,
-            valid=silver.count() if silver else 0,
+            rows_in=rows_in,
+            valid=valid,
             quarantined=rejected - late - repeated,
             duplicates=repeated,
             late=late,
@@ -81,6 +101,10 @@ class Report:
 
     def _read(self, spark: SparkSession, table: Table) -> DataFrame | None:
         return delta.read(spark, table) if delta.exists(spark, table) else None
+
+    def _count(self, spark: SparkSession, table: Table) -> int:
+        rows = self._read(spark, table)
+        return rows.count() if rows is not None else 0
 
     def _reasons(self, spark: SparkSession) -> dict[str, int]:
         quarantine = self._read(spark, self._tables()[2])
@@ -127,7 +151,7 @@ class _Fitting:
             return
         turned = Grid(box=None, pad_edge=False, show_header=False)
         for cells in zip(self.headings, *self.lines, strict=True):
-            turned.add_row(*cells)
+            turned.add_row(*map(_cell, cells))
         yield turned
 
 
@@ -135,10 +159,15 @@ def _grid(headings: list[str], lines: list[list[str]]) -> Grid:
     grid = Grid(box=None, pad_edge=False)
     for place, heading in enumerate(headings):
         is_number = all(line[place].lstrip("-").replace(",", "").replace(".", "").isdigit() for line in lines)
-        grid.add_column(heading, justify="right" if is_number else "left", overflow="fold")
+        grid.add_column(_cell(heading), justify="right" if is_number else "left", overflow="fold")
     for line in lines:
-        grid.add_row(*line)
+        grid.add_row(*map(_cell, line))
     return grid
+
+
+def _cell(text: str) -> Text:
+    """The text as it stands: what looks like rich's markup is data, and control characters never reach a terminal."""
+    return Text("".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text))
 
 
 def _text(value: Any) -> str:

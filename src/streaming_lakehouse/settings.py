@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,4 +104,23 @@ def local_path(option: str, text: str) -> Path:
     """The absolute path `text` means. Raises LakehouseError for a foreign scheme or a `..` in it."""
     if "://" in text or ".." in Path(text).parts:
         raise LakehouseError(f"{option} {text!r}: give a plain path of this machine, without a scheme and without '..'")
-    return Path(text).expanduser().absolute()
+    return expanded(option, text).absolute()
+
+
+def expanded(option: str, text: str | Path) -> Path:
+    """The path with `~` resolved. Raises LakehouseError for the home of a user that this machine does not know."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise LakehouseError(f"{option} {str(text)!r}: there is no such home folder; write the path out") from error
+
+
+@contextmanager
+def writing_to(option: str, path: Path) -> Iterator[None]:
+    """Turns the system's refusal to write to `path` into one line with what is in the way."""
+    try:
+        yield
+    except OSError as error:
+        file = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), None)
+        why = f"{file} is a file, not a folder" if file else error.strerror or str(error)
+        raise LakehouseError(f"cannot write to {path}: {why}; give another {option}") from error

@@ -9,7 +9,8 @@ from typing import Any
 from streaming_lakehouse.errors import LakehouseError
 
 _INTERVAL = r"\d+ (?:milliseconds?|seconds?|minutes?|hours?)"
-_FORMS = 'available-now, default, "30 seconds", "continuous 1 second", "real-time 5 minutes"'
+# Not those without micro-batches: Delta tables, which all layers are, cannot be written so.
+_FORMS = 'available-now, default, or an interval such as "30 seconds"'
 
 
 @dataclass(frozen=True)
@@ -43,4 +44,4 @@ def parse_trigger(text: str) -> Trigger:
     for prefix, argument in (("continuous ", "continuous"), ("real-time ", "realTime"), ("", "processingTime")):
         if re.fullmatch(prefix + _INTERVAL, words):
             return Trigger(words, {argument: words.removeprefix(prefix)})
-    raise LakehouseError(f"unknown trigger {text!r}; it takes one of: {_FORMS}")
+    raise LakehouseError(f"unknown trigger {text!r}; it is {_FORMS}")

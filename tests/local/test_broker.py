@@ -17,6 +17,8 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
 from streaming_lakehouse.local.ports import free_port
 
+COMMAND = (sys.executable, "-m", "streaming_lakehouse", "broker")
+
 
 def produce(broker: Broker, topic: str, *values: bytes) -> None:
     # Room for the record's own framing beside the broker's 16 MiB.
@@ -109,6 +111,58 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         with pytest.raises(LakehouseError, match=f"Port {port} on 127.0.0.1 is in use"):
             Broker(tmp_path / "kafka", port).start()
     assert not (tmp_path / "kafka" / "log").exists()
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    """Where the folder cannot be made below a file, it is the file that the error names."""
+    (tmp_path / "file").touch()
+    with pytest.raises(LakehouseError, match=rf"{tmp_path}/file is a file, not a folder; give another --data"):
+        Broker(tmp_path / "file" / "below" / "kafka").start()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else_is_named(tmp_path: Path) -> None:
+    """No permission is one line with the folder."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(LakehouseError, match=rf"cannot write to {tmp_path}/kafka: Permission denied"):
+        Broker(tmp_path / "kafka").start()
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_in_order_though_its_shell_ignores_ctrl_c(tmp_path: Path, signal_sent: signal.Signals) -> None:
+    """`lakehouse broker &` in a script inherits that SIGINT is ignored; both signals end it all the same."""
+    with subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, "--port", "0", "--data", str(tmp_path / "kafka")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as command:  # fmt: skip
+        assert command.stdout and command.stderr
+        assert "Kafka broker at 127.0.0.1" in command.stdout.readline()
+        command.send_signal(signal_sent)
+        assert command.wait(40) == 0
+        assert command.stderr.read() == ""
+
+
+def test_a_signal_while_the_broker_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The command ends with the status of Ctrl-C and one line, and the JVM it had begun with it."""
+    data = tmp_path / "kafka"
+    with subprocess.Popen(
+        [*COMMAND, "--port", "0", "--data", str(data)], stderr=subprocess.PIPE, text=True
+    ) as command:  # fmt: skip
+        while not (data / "log" / "meta.properties").exists():  # formatted: the broker itself comes next
+            assert command.poll() is None
+            select.select([], [], [], 0.02)
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(40) == 130
+        assert command.stderr
+        assert command.stderr.read() == "lakehouse: stopped\n"
+    assert not [each for each in Path("/proc").glob("[0-9]*/cmdline") if str(data).encode() in _bytes(each)]
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 def test_a_start_that_fails_tells_why(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from streaming_lakehouse.local.jars import jars
 from streaming_lakehouse.local.java import java_home
 from streaming_lakehouse.local.ports import HOST, free_port, is_free
 from streaming_lakehouse.local.topics import answers, create_topic
+from streaming_lakehouse.settings import writing_to
 
 __all__ = ["Broker", "create_topic"]
 
@@ -64,12 +65,8 @@ class Broker:
         if self.pid:
             return
         self._end(signal.SIGKILL)
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.port = self._chosen_port()
-        config = self.data_dir / "server.properties"
-        properties = _server_properties(self.data_dir, self.port) | self.properties
-        config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-        log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        with writing_to("--data", self.data_dir):
+            config, log_start = self._prepare()
         if not (self.data_dir / "log" / "meta.properties").exists():
             with self.log_path.open("ab") as log:
                 command = _java("kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config))
@@ -82,6 +79,16 @@ class Broker:
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._await_answer(log_start)
+
+    def _prepare(self) -> tuple[Path, int]:
+        """Writes the server's properties; returns their file, and where this start's part of the log begins."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.port = self._chosen_port()
+        config = self.data_dir / "server.properties"
+        properties = _server_properties(self.data_dir, self.port) | self.properties
+        config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        with self.log_path.open("ab") as log:
+            return config, log.tell()
 
     def stop(self) -> None:
         """Shut the broker down in order; one that takes too long is killed, which loses nothing either."""

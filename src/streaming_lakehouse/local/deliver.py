@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,17 @@ from rich.progress import track
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.generation import CLEAN, Record, Shares, records
 from streaming_lakehouse.pipeline import Pipeline
-from streaming_lakehouse.settings import local_path
+from streaming_lakehouse.settings import expanded, local_path, writing_to
 from streaming_lakehouse.sources import kafka, option, required
-from streaming_lakehouse.sources.secrets import refuse_in_clear, resolved
+from streaming_lakehouse.sources.secrets import redacted, refuse_in_clear, resolved
 
 _SHARES = ("duplicates", "late", "broken", "unknown_fields")
-_ACCEPTS = {
+ACCEPTS = {
     "files": ("path", "rowsPerFile", "compression", *_SHARES),
     "kafka": ("kafka.", "topic", "partitions", *_SHARES),
 }
+_MOST_ROWS_PER_FILE = 10_000_000  # they are made in memory
+_MOST_PARTITIONS = 10_000
 _CHUNK = 5_000  # rows between two moves of the bar
 
 
@@ -56,10 +60,8 @@ def deliver(delivery: Delivery, to: str, truth: Path | None) -> Counter[str]:
     The truth is one JSON object: pipeline, seed, from_row, rows, labels (label to count), and records (row to label,
     without the clean ones).
     """
-    known = _ACCEPTS[to]
-    for name in delivery.options:
-        if name not in known and not (to == "kafka" and name.startswith("kafka.")):
-            raise LakehouseError(f"generate --to {to} has no option {name!r}{did_you_mean(name, known)}")
+    _check(delivery, to)
+    truth = _writable(truth) if truth else None
     labels: list[str] = []
     send = {"files": _to_files, "kafka": _to_kafka}[to]
     send(delivery, _noting(delivery.records(), labels))
@@ -68,8 +70,53 @@ def deliver(delivery: Delivery, to: str, truth: Path | None) -> Counter[str]:
         marked = {str(row): label for row, label in enumerate(labels, start=delivery.start) if label != CLEAN}
         told: dict[str, Any] = {"pipeline": delivery.pipeline.name, "seed": delivery.seed}
         told |= {"from_row": delivery.start, "rows": len(labels), "labels": dict(counts), "records": marked}
-        truth.write_text(json.dumps(told, indent=1))
+        with _writing(truth):
+            truth.write_text(json.dumps(told, indent=1))
     return counts
+
+
+def _check(delivery: Delivery, to: str) -> None:
+    """What can be told before anything is sent."""
+    known = ACCEPTS[to]
+    for name in delivery.options:
+        if name not in known and not (to == "kafka" and name.startswith("kafka.")):
+            raise LakehouseError(f"generate --to {to} has no option {name!r}{did_you_mean(name, known)}")
+    try:
+        list(replace(delivery, start=max(delivery.end - 1, 0)).records())
+    except (OverflowError, struct.error) as error:
+        raise LakehouseError(
+            f"generate: {delivery.pipeline.name} cannot make row {delivery.end - 1:,} of seed {delivery.seed} "
+            f"({error}); give a smaller --from-row, --rows or --seed"
+        ) from error
+
+
+def _writable(truth: Path) -> Path:
+    truth = expanded("--truth", truth).absolute()
+    if not truth.parent.is_dir() or truth.is_dir():
+        why = "it is a folder" if truth.is_dir() else f"there is no folder {truth.parent}"
+        raise LakehouseError(f"--truth {truth}: {why}; name a file in a folder that is there")
+    is_new = not truth.exists()
+    if is_new or truth.is_file():  # a pipe's reader would take this for the end
+        with _writing(truth):
+            truth.open("ab").close()
+            if is_new:
+                truth.unlink()
+    return truth
+
+
+@contextmanager
+def _writing(truth: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LakehouseError(f"--truth {truth}: {error.strerror or error}; name another file") from error
+
+
+def _whole(options: Mapping[str, str], name: str, default: int, most: int) -> int:
+    text = option(options, name, str(default))
+    if not (text and text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= most):
+        raise LakehouseError(f"generate: --option {name} is a whole number from 1 to {most:,}, not {text!r}")
+    return int(text)
 
 
 def _noting(made: Iterable[Record], labels: list[str]) -> Iterator[Record]:
@@ -90,19 +137,17 @@ def _chunks(delivery: Delivery, made: Iterator[Record], size: int, doing: str) -
 def _to_files(delivery: Delivery, made: Iterator[Record]) -> None:
     """One record a line; a file is named by its rows, so that the same rows are the same file, and comes whole."""
     folder = Path(delivery.target("files"))
-    per_file = int(option(delivery.options, "rowsPerFile") or 50_000)
+    per_file = _whole(delivery.options, "rowsPerFile", default=50_000, most=_MOST_ROWS_PER_FILE)
     compression = option(delivery.options, "compression") or "none"
-    if compression not in ("none", "gzip") or per_file < 1:
-        raise LakehouseError("generate --to files: compression is none or gzip, rowsPerFile at least 1")
-    try:
+    if compression not in ("none", "gzip"):
+        raise LakehouseError(f"generate: --option compression is none or gzip, not {compression!r}")
+    with writing_to("--option path=…", folder):
         folder.mkdir(parents=True, exist_ok=True)
         for number, chunk in enumerate(_chunks(delivery, made, per_file, "files")):
             first = delivery.start + number * per_file
             name = f"seed{delivery.seed}-{first:012d}-{first + len(chunk) - 1:012d}.jsonl"
             lines = b"".join((record.value or b"") + b"\n" for record in chunk)
             _put(folder / (name + ".gz" if compression == "gzip" else name), lines)
-    except OSError as error:
-        raise LakehouseError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def _put(file: Path, lines: bytes) -> None:
@@ -113,28 +158,27 @@ def _put(file: Path, lines: bytes) -> None:
 
 def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
     try:
-        from confluent_kafka import KafkaError, KafkaException, Message, Producer
+        from confluent_kafka import KafkaError, KafkaException, Message
     except ImportError as error:
         raise LakehouseError(
             "generate --to kafka needs the package confluent-kafka: install the extra 'local'"
         ) from error
     from streaming_lakehouse.local.broker import create_topic
 
+    partitions = _whole(delivery.options, "partitions", default=2, most=_MOST_PARTITIONS)
     refuse_in_clear(delivery.options)
     options = resolved(delivery.options)
     kafka.check_servers(options)
     topic = option(options, "topic") or kafka.default_topic(delivery.pipeline)
     client = {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
-    create_topic(client["bootstrap.servers"], topic, int(option(options, "partitions") or 2))
+    producer = _producer(client)  # first, so that no topic is made for options that cannot be
+    create_topic(required("kafka", options, kafka.SERVERS), topic, partitions)
     refused: list[str] = []
 
     def told(error: KafkaError | None, message: Message) -> None:
         if error:
             refused.append(error.str())
 
-    # Errors alone: librdkafka would print that a broker which has just started is not ready yet.
-    ours = {"enable.idempotence": True, "linger.ms": 50, "compression.type": "lz4", "log_level": 3}
-    producer = Producer({**ours, **client})
     try:
         for chunk in _chunks(delivery, made, _CHUNK, f"topic {topic}"):
             for record in chunk:
@@ -144,3 +188,19 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
         raise LakehouseError(f"cannot send to topic {topic}: {error}") from error
     if refused or len(producer):
         raise LakehouseError(f"topic {topic}: {len(refused) + len(producer)} records were not taken: {refused[:1]}")
+
+
+def _producer(client: Mapping[str, str]) -> Any:
+    from confluent_kafka import KafkaException, Producer
+
+    # Errors alone: librdkafka would print that a broker which has just started is not ready yet.
+    ours = {"enable.idempotence": True, "linger.ms": 50, "compression.type": "lz4", "log_level": 3}
+    try:
+        return Producer({**ours, **client})
+    except (KafkaException, TypeError, ValueError) as error:
+        told = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        # It may tell of an option under another name than the one it was given by.
+        named = next((f"kafka.{name}" for name in client if f'"{name}"' in told), "kafka.…")
+        raise LakehouseError(
+            redacted(f"generate --to kafka: librdkafka, which sends, does not take --option {named}: {told}")
+        ) from error

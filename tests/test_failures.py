@@ -1,0 +1,70 @@
+"""Spark's exceptions in one line: what Spark really says for what a user can get wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from streaming_lakehouse.failures import explained
+from streaming_lakehouse.local.ports import free_port
+
+
+def failure(spark: SparkSession, form: str, options: dict[str, str], path: str | None = None) -> str:
+    reader = spark.readStream.format(form).options(**options)
+    with pytest.raises(PySparkException) as failed:
+        rows = (reader.load(path) if path else reader.load()).writeStream.format("noop")
+        rows.trigger(availableNow=True).start().awaitTermination()
+    return explained(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("startingOffsets", "bogus", "--option startingOffsets takes earliest, latest, or"),
+        ("startingOffsets", '{"t":{"0":"a"}}', "--option startingOffsets takes earliest, latest, or"),
+        ("startingOffsetsByTimestamp", "bogus", "--option startingOffsetsByTimestamp takes"),
+        ("startingTimestamp", "bogus", "--option startingTimestamp takes milliseconds since 1970, not bogus"),
+        ("startingOffsetsByTimestampStrategy", "x", "StartingOffsetsByTimestampStrategy takes error or latest, not X"),
+        ("assign", "bogus", "--option assign takes"),
+        ("assign", '{"t": "0"}', "--option assign takes"),
+        ("maxOffsetsPerTrigger", "abc", 'one --option has the value "abc" and takes a whole number'),
+        ("minPartitions", "abc", 'one --option has the value "abc" and takes a whole number'),
+        ("failOnDataLoss", "maybe", 'one --option has the value "maybe" and takes true or false'),
+        ("maxTriggerDelay", "abc", "takes a number with its unit, e.g. 50s, 15m or 7d, not abc"),
+        ("kafka.request.timeout.ms", "abc", "--option kafka.request.timeout.ms cannot be abc: Not a number"),
+        ("kafka.sasl.mechanism", "X", "Kafka's client cannot be made with these --option kafka.…: "),
+    ],
+)
+def test_a_value_that_kafka_does_not_take(spark: SparkSession, name: str, value: str, told: str) -> None:
+    """Before any broker is asked; the line names the option, or at least the value, and what would be right."""
+    options = {"kafka.bootstrap.servers": f"127.0.0.1:{free_port()}", name: value}
+    options |= {} if name == "assign" else {"subscribe": "t"}
+    options |= {"minOffsetsPerTrigger": "5"} if name == "maxTriggerDelay" else {}
+    options |= {"kafka.security.protocol": "SASL_PLAINTEXT"} if name == "kafka.sasl.mechanism" else {}
+    assert told.lower() in failure(spark, "kafka", options).lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("maxFilesPerTrigger", "0", "--option maxFilesPerTrigger must be a positive integer, not '0'"),
+        ("cleanSource", "x", "--option cleanSource takes archive, delete or off, not x"),
+        ("cleanSource", "archive", "Archive mode must be used with 'sourceArchiveDir' option."),
+        ("recursiveFileLookup", "x", 'one --option has the value "x" and takes true or false'),
+    ],
+)
+def test_a_value_that_files_do_not_take(spark: SparkSession, tmp_path: Path, name: str, value: str, told: str) -> None:
+    """Nothing of Spark's frame around it is left."""
+    assert failure(spark, "text", {name: value}, str(tmp_path)) == told
+
+
+def test_what_spark_puts_around_a_message_is_left_out() -> None:
+    """Ids of the query and codes tell a user nothing."""
+    framed = (
+        "[STREAM_FAILED] Query [id = 8ff8c549-01a9, runId = 4899e77a-a961] terminated with exception: The moon is "
+        "down SQLSTATE: XXKST\n=== Streaming Query ===\nIdentifier: [id = 8ff8c549-01a9]\nLakehouseError: of the plan"
+    )
+    assert explained(PySparkException(framed)) == "The moon is down"
