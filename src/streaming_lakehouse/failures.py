@@ -34,9 +34,8 @@ _KNOWN = (
     (r"LakehouseError: ([^\n]*)", "{0}"),
     (r"FAILED_READ_FILE", "a file cannot be read or is damaged{file}"),
     (
-        r"DELTA_TABLE_NOT_FOUND\] Delta table `([^`]+)`",
-        "{0} has a folder _delta_log without commits, and so is no Delta table: bring the commits back, or move the "
-        "table's folder away",
+        r"DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE",
+        "the table it reads was made anew since; move this step's table and checkpoint away too, to rebuild it",
     ),
     (
         r"Answer from Java side is empty|trying to connect to the Java server",

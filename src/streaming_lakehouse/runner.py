@@ -227,6 +227,7 @@ def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board)
             board.show(step, query)
         _raise_failure(step, query)  # before our own stop, which may leave an exception of its own
         query.stop()
+        board.stopped(step)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from streaming_lakehouse.local.java import java_home, java_version
 
 TRAINING_VARIABLE = "LAKEHOUSE_ARCHIVE_TRAINING"
 TRAINING_TIMEOUT_S = 300
+_TRAINING = (sys.executable, "-m", "streaming_lakehouse.training")
 
 
 def flags() -> list[str]:
@@ -37,8 +38,8 @@ def flags() -> list[str]:
 def train(command: Sequence[str] | None = None) -> Path | None:
     """Make the archive, unless it is there, by running a command whose Spark JVM takes `flags()`.
 
-    By default that is a small run of the weather pipeline. Without an archive everything works, only slower:
-    where none comes out, a warning on stderr tells why, and the answer is None.
+    By default that is a small run of the weather pipeline from each source. Without an archive everything works, only
+    slower: where none comes out, a warning on stderr tells why, and the answer is None.
     """
     try:
         archive = _path()
@@ -47,18 +48,13 @@ def train(command: Sequence[str] | None = None) -> Path | None:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".training-") as folder:
             draft = Path(folder) / "draft.jsa"
-            _run(command or _weather(Path(folder) / "root"), draft)
+            _run(command or [*_TRAINING, folder], draft)
             # Readers see the old state or the whole new one, and the last of two trainings wins.
             draft.replace(archive)
         return archive
     except (LakehouseError, OSError) as error:
         print(f"streaming-lakehouse: going on without a class-data archive: {error}", file=sys.stderr)
         return None
-
-
-def _weather(root: Path) -> list[str]:
-    run = [sys.executable, "-m", "streaming_lakehouse", "run", "weather", "--source", "generator"]
-    return [*run, "--option", "numRows=2000", "--root", str(root)]
 
 
 def _run(command: Sequence[str], draft: Path) -> None:
