@@ -130,6 +130,15 @@ def test_an_option_that_the_sending_client_does_not_have(
     assert f"does not take --option {told}" in told_by(words, capsys)
 
 
+def test_credentials_of_java_are_no_use_to_the_sending_client(
+    listening: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What to give instead is said, and the credential is not."""
+    monkeypatch.setenv("LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG", 'PlainLoginModule required password="canary-4711";')
+    said = told_by((*TO_KAFKA, f"kafka.bootstrap.servers={listening}"), capsys)
+    assert "LAKEHOUSE_KAFKA_SASL_PASSWORD" in said and "canary" not in said
+
+
 def test_the_truth_goes_where_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

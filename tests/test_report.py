@@ -46,7 +46,7 @@ def test_it_tells_where_each_record_went(run_weather: RunWeather, tmp_path: Path
 
 def test_without_tables_it_says_how_to_make_some(spark: object, tmp_path: Path) -> None:
     """Not an empty table."""
-    with pytest.raises(LakehouseError, match=r"'weather' has no tables yet.*lakehouse run"):
+    with pytest.raises(LakehouseError, match=rf"'weather' has no tables yet in {tmp_path}; .*lakehouse run weather"):
         shown(tmp_path)
 
 

@@ -66,7 +66,11 @@ class Report:
         """
         spark = get_session()
         if not any(delta.exists(spark, table) for table in self._tables()):
-            raise LakehouseError(f"pipeline {self.pipeline.name!r} has no tables yet; make some: lakehouse run")
+            name, place = self.pipeline.name, self.settings.root or f"catalog {self.settings.catalog}"
+            raise LakehouseError(
+                f"pipeline {name!r} has no tables yet in {place}; make some with `lakehouse run {name}`, or name "
+                "another --root or --catalog"
+            )
         yield self._overview(spark)
         account = self.account(spark)
         yield f"\n{account}"

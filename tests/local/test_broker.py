@@ -203,6 +203,12 @@ def test_a_topic_is_made_once(broker: Broker) -> None:
     assert len(topics["made-once"].partitions) == 3
 
 
+def test_a_topic_is_asked_for_as_records_are_sent(broker: Broker) -> None:
+    """The settings of the connection count: in TLS this broker does not answer."""
+    with pytest.raises(LakehouseError, match="No Kafka broker answers"):
+        create_topic(broker.bootstrap_servers, "in-tls", 1, {"security.protocol": "SSL"})
+
+
 def test_an_impossible_topic_is_an_error(broker: Broker) -> None:
     """What the broker says against a topic is in the error."""
     with pytest.raises(LakehouseError, match=r"Topic no spaces at .* could not be created"):

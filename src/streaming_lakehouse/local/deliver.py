@@ -172,7 +172,7 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
     topic = option(options, "topic") or kafka.default_topic(delivery.pipeline)
     client = {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
     producer = _producer(client)  # first, so that no topic is made for options that cannot be
-    create_topic(required("kafka", options, kafka.SERVERS), topic, partitions)
+    create_topic(required("kafka", options, kafka.SERVERS), topic, partitions, client)
     refused: list[str] = []
 
     def told(error: KafkaError | None, message: Message) -> None:
@@ -193,6 +193,11 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
 def _producer(client: Mapping[str, str]) -> Any:
     from confluent_kafka import KafkaException, Producer
 
+    if "sasl.jaas.config" in client:
+        raise LakehouseError(
+            "generate --to kafka: librdkafka, which sends, takes no kafka.sasl.jaas.config: unset its variable and "
+            "give --option kafka.sasl.username=… and LAKEHOUSE_KAFKA_SASL_PASSWORD in the environment"
+        )
     # Errors alone: librdkafka would print that a broker which has just started is not ready yet.
     ours = {"enable.idempotence": True, "linger.ms": 50, "compression.type": "lz4", "log_level": 3}
     try:

@@ -1,6 +1,7 @@
 """What is asked of a running Kafka broker: whether it answers, and for topics."""
 
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from streaming_lakehouse.errors import LakehouseError
@@ -11,15 +12,16 @@ if TYPE_CHECKING:
 CLIENT_TIMEOUT_S = 10
 
 
-def create_topic(bootstrap_servers: str, topic: str, partitions: int) -> None:
+def create_topic(bootstrap_servers: str, topic: str, partitions: int, client: Mapping[str, str] | None = None) -> None:
     """Create a topic; one that exists stays as it is.
 
+    `client` holds librdkafka's settings of the connection, for a broker that wants TLS or credentials.
     Raises LakehouseError where no broker answers within 10 s.
     """
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.cimpl import NewTopic
 
-    admin = _admin(bootstrap_servers)
+    admin = _admin(bootstrap_servers, client or {})
     try:
         created = admin.create_topics([NewTopic(topic, partitions)], request_timeout=CLIENT_TIMEOUT_S)
         created[topic].result()
@@ -33,11 +35,11 @@ def create_topic(bootstrap_servers: str, topic: str, partitions: int) -> None:
         raise LakehouseError(f"Topic {topic} at {bootstrap_servers} could not be created: {cause.str()}") from error
 
 
-def _admin(bootstrap_servers: str) -> "AdminClient":
+def _admin(bootstrap_servers: str, client: Mapping[str, str]) -> "AdminClient":
     from confluent_kafka.admin import AdminClient
 
     # Silent: librdkafka would print its own account of every attempt to connect.
-    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    return AdminClient({**client, "bootstrap.servers": bootstrap_servers, "log_level": 0})
 
 
 def answers(bootstrap_servers: str) -> bool:
@@ -47,6 +49,6 @@ def answers(bootstrap_servers: str) -> bool:
     host, port = bootstrap_servers.split(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()
-        return bool(_admin(bootstrap_servers).list_topics(timeout=2).brokers)
+        return bool(_admin(bootstrap_servers, {}).list_topics(timeout=2).brokers)
     except (OSError, KafkaException):
         return False
