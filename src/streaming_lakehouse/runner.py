@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession, types as T
 from pyspark.sql.streaming.query import StreamingQuery
@@ -235,7 +236,7 @@ def _named(step: str) -> Iterator[None]:
     """Turns what Spark raises into one line with the step's name."""
     try:
         yield
-    except PySparkException as error:
+    except (PySparkException, Py4JError) as error:
         raise LakehouseError(f"step {step!r} failed: {explained(error)}") from error
     except LakehouseError as error:
         raise LakehouseError(f"step {step!r}: {error}") from error
