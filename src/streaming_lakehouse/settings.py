@@ -121,6 +121,6 @@ def writing_to(option: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        file = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), None)
+        file = next((each for each in (path, *path.parents) if os.path.isfile(each)), None)
         why = f"{file} is a file, not a folder" if file else error.strerror or str(error)
         raise LakehouseError(f"cannot write to {path}: {why}; give another {option}") from error
