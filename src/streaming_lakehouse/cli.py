@@ -17,7 +17,7 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import start_early
 from streaming_lakehouse.settings import Settings, local_path
 
-SOURCES = ("generator", "files", "kafka")
+SOURCES = ("generator", "files", "kafka", "eventhubs")
 STOPPED = 130  # what a shell gives to a command that Ctrl-C has ended
 
 
@@ -117,13 +117,14 @@ class Target(StrEnum):
 
     FILES = "files"
     KAFKA = "kafka"
+    EVENTHUBS = "eventhubs"
 
 
 @app.command(cls=RunCommand)
 def run(
     pipeline: PipelineName,
     source: Annotated[
-        str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help="generator, files or kafka.")
+        str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help="generator, files, kafka or eventhubs.")
     ] = "generator",
     option: Options = None,
     trigger: Annotated[
@@ -180,7 +181,7 @@ def generate(
         Path | None, typer.Option(metavar="FILE", help="Write to this JSON file which row has which fault or anomaly.")
     ] = None,
 ) -> None:
-    """Make a pipeline's events, with labelled faults among them, and send them to files or Kafka."""
+    """Make a pipeline's events, with labelled faults among them, and send them to files, Kafka or Event Hubs."""
     from streaming_lakehouse.local.deliver import Delivery, deliver
     from streaming_lakehouse.pipeline import load_pipeline
 

@@ -26,6 +26,11 @@ _KNOWN = (
         r"(?:TimeoutException|DisconnectException)\b.*(?:node|broker|describeTopics|listOffsets|metadata|position)",
         "the broker does not answer; see that it runs, and start again: the run goes on where it stopped",
     ),
+    (
+        r"SslAuthenticationException|SSLHandshakeException|PKIX path",
+        "the server's certificate is not trusted; name the authority that vouches for it with --option "
+        "kafka.ssl.truststore.location=… (and kafka.ssl.truststore.type=PEM for a PEM file)",
+    ),
     (r"SaslAuthenticationException: ([^\n]*)", "the broker refused the credentials ({0})"),
     (r"No space left on device", "the disk is full; free some space and start again: the run goes on where it stopped"),
     (r"(?:EOFException|ZipException)[^\n]*|Unexpected end of ZLIB", "a compressed file is cut off or damaged{file}"),

@@ -1,4 +1,4 @@
-"""Sends generated records to where a pipeline reads them: landing files or a Kafka topic."""
+"""Sends generated records to where a pipeline reads them: landing files, a Kafka topic or an event hub."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.generation import CLEAN, Record, Shares, records
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.settings import expanded, local_path, writing_to
-from streaming_lakehouse.sources import kafka, option, required
+from streaming_lakehouse.sources import eventhubs, kafka, option, required
 from streaming_lakehouse.sources.secrets import redacted, refuse_in_clear, resolved
 
 _SHARES = ("duplicates", "late", "broken", "unknown_fields")
 ACCEPTS = {
     "files": ("path", "rowsPerFile", "compression", *_SHARES),
     "kafka": ("kafka.", "topic", "partitions", *_SHARES),
+    "eventhubs": (*eventhubs.OPTIONS, "kafka.", *_SHARES),
 }
 _MOST_ROWS_PER_FILE = 10_000_000  # they are made in memory
 _MOST_PARTITIONS = 10_000
@@ -51,6 +52,8 @@ class Delivery:
     def target(self, to: str) -> str:
         if to == "files":
             return str(local_path("path", required(to, self.options, "path")) / self.pipeline.bronze.table)
+        if to == "eventhubs":
+            return f"event hub {eventhubs.event_hub(eventhubs.with_credentials(self.options))}"
         return f"topic {option(self.options, 'topic') or kafka.default_topic(self.pipeline)}"
 
 
@@ -63,7 +66,7 @@ def deliver(delivery: Delivery, to: str, truth: Path | None) -> Counter[str]:
     _check(delivery, to)
     truth = _writable(truth) if truth else None
     labels: list[str] = []
-    send = {"files": _to_files, "kafka": _to_kafka}[to]
+    send = {"files": _to_files, "kafka": _to_kafka, "eventhubs": _to_eventhubs}[to]
     send(delivery, _noting(delivery.records(), labels))
     counts = Counter(labels)
     if truth:
@@ -79,7 +82,7 @@ def _check(delivery: Delivery, to: str) -> None:
     """What can be told before anything is sent."""
     known = ACCEPTS[to]
     for name in delivery.options:
-        if name not in known and not (to == "kafka" and name.startswith("kafka.")):
+        if name not in known and not ("kafka." in known and name.startswith("kafka.")):
             raise LakehouseError(f"generate --to {to} has no option {name!r}{did_you_mean(name, known)}")
     try:
         list(replace(delivery, start=max(delivery.end - 1, 0)).records())
@@ -157,22 +160,30 @@ def _put(file: Path, lines: bytes) -> None:
 
 
 def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
-    try:
-        from confluent_kafka import KafkaError, KafkaException, Message
-    except ImportError as error:
-        raise LakehouseError(
-            "generate --to kafka needs the package confluent-kafka: install the extra 'local'"
-        ) from error
-    from streaming_lakehouse.local.broker import create_topic
-
     partitions = _whole(delivery.options, "partitions", default=2, most=_MOST_PARTITIONS)
     refuse_in_clear(delivery.options)
     options = resolved(delivery.options)
     kafka.check_servers(options)
     topic = option(options, "topic") or kafka.default_topic(delivery.pipeline)
     client = {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
-    producer = _producer(client)  # first, so that no topic is made for options that cannot be
+    producer = _producer("kafka", client)  # first, so that no topic is made for options that cannot be
+    from streaming_lakehouse.local.broker import create_topic
+
     create_topic(required("kafka", options, kafka.SERVERS), topic, partitions, client)
+    _produce(delivery, made, producer, topic)
+
+
+def _to_eventhubs(delivery: Delivery, made: Iterator[Record]) -> None:
+    refuse_in_clear(delivery.options)
+    options = eventhubs.with_credentials(delivery.options)
+    client = eventhubs.of_librdkafka(options)
+    kafka.check_servers({f"kafka.{name}": value for name, value in client.items()})
+    _produce(delivery, made, _producer("eventhubs", client), eventhubs.event_hub(options))
+
+
+def _produce(delivery: Delivery, made: Iterator[Record], producer: Any, topic: str) -> None:
+    from confluent_kafka import KafkaError, KafkaException, Message
+
     refused: list[str] = []
 
     def told(error: KafkaError | None, message: Message) -> None:
@@ -185,17 +196,22 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
                 producer.produce(topic, record.value, record.key, on_delivery=told)
             producer.flush(60)
     except (KafkaException, BufferError) as error:
-        raise LakehouseError(f"cannot send to topic {topic}: {error}") from error
+        raise LakehouseError(redacted(f"cannot send to topic {topic}: {error}")) from error
     if refused or len(producer):
         raise LakehouseError(f"topic {topic}: {len(refused) + len(producer)} records were not taken: {refused[:1]}")
 
 
-def _producer(client: Mapping[str, str]) -> Any:
-    from confluent_kafka import KafkaException, Producer
+def _producer(to: str, client: Mapping[str, str]) -> Any:
+    try:
+        from confluent_kafka import KafkaException, Producer
+    except ImportError as error:
+        raise LakehouseError(
+            f"generate --to {to} needs the package confluent-kafka: install the extra 'local'"
+        ) from error
 
     if "sasl.jaas.config" in client:
         raise LakehouseError(
-            "generate --to kafka: librdkafka, which sends, takes no kafka.sasl.jaas.config: unset its variable and "
+            f"generate --to {to}: librdkafka, which sends, takes no kafka.sasl.jaas.config: unset its variable and "
             "give --option kafka.sasl.username=… and LAKEHOUSE_KAFKA_SASL_PASSWORD in the environment"
         )
     # Errors alone: librdkafka would print that a broker which has just started is not ready yet.
@@ -207,5 +223,5 @@ def _producer(client: Mapping[str, str]) -> Any:
         # It may tell of an option under another name than the one it was given by.
         named = next((f"kafka.{name}" for name in client if f'"{name}"' in told), "kafka.…")
         raise LakehouseError(
-            redacted(f"generate --to kafka: librdkafka, which sends, does not take --option {named}: {told}")
+            redacted(f"generate --to {to}: librdkafka, which sends, does not take --option {named}: {told}")
         ) from error

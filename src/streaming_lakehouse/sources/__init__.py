@@ -64,9 +64,9 @@ class Source:
 
 def find_source(name: str) -> Source:
     """The source of that name. Raises LakehouseError where there is none."""
-    from streaming_lakehouse.sources import files, generator, kafka  # here, since they import this module's types
+    from streaming_lakehouse.sources import eventhubs, files, generator, kafka  # here: they import this module's types
 
-    sources: dict[str, Source] = {module.SOURCE.name: module.SOURCE for module in (kafka, files, generator)}
+    sources: dict[str, Source] = {module.SOURCE.name: module.SOURCE for module in (kafka, eventhubs, files, generator)}
     if name not in sources:
         raise LakehouseError(f"there is no source {name!r}{did_you_mean(name, sources)}")
     return sources[name]

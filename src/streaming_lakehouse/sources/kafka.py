@@ -15,7 +15,7 @@ from streaming_lakehouse.sources import Request, Source, option, required
 from streaming_lakehouse.sources.secrets import resolved
 
 SERVERS = "kafka.bootstrap.servers"
-_ACCEPTS = (
+ACCEPTS = (
     "kafka.",
     "subscribe",
     "subscribePattern",
@@ -49,7 +49,7 @@ _DEFAULTS = {
     "kafka.request.timeout.ms": "15000",
 }
 _TOPICS = ("subscribe", "subscribePattern", "assign")
-_LEAST = {
+LEAST = {
     "maxOffsetsPerTrigger": 1,
     "minOffsetsPerTrigger": 1,
     "minPartitions": 1,
@@ -59,6 +59,7 @@ _LEAST = {
     "fetchOffset.numRetries": 0,
     "fetchOffset.retryIntervalMs": 0,
 }
+FLAGS = ("failOnDataLoss",)
 _CONNECT_SECONDS = 5
 
 
@@ -68,14 +69,14 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     The topic is the bronze table's name with dashes, unless `subscribe`, `subscribePattern` or `assign` names another.
     Raises LakehouseError where no bootstrap server is given or none can be reached.
     """
-    given = resolved(request.options)
-    check_servers(given)
-    records = (
-        spark.readStream.format("kafka")
-        .options(**{**_defaults(given, request.pipeline), **given, "includeHeaders": "true"})
-        .load()
-    )
-    return records.select(
+    return records(spark, resolved(request.options), request.pipeline)
+
+
+def records(spark: SparkSession, options: Mapping[str, str], pipeline: Pipeline) -> DataFrame:
+    """As `read`, of options that hold their credentials."""
+    check_servers(options)
+    stream = spark.readStream.format("kafka").options(**_defaults(options, pipeline)).options(**options)
+    return stream.option("includeHeaders", "true").load().select(
         "key", "value", "headers", F.col("topic").alias("source"), "partition", "offset",
         F.col("timestamp").alias("source_timestamp"),
     )  # fmt: skip
@@ -137,4 +138,4 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-SOURCE = Source("kafka", _ACCEPTS, read, place, _LEAST, flags=("failOnDataLoss",))
+SOURCE = Source("kafka", ACCEPTS, read, place, LEAST, FLAGS)

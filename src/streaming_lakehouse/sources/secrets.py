@@ -4,52 +4,63 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from streaming_lakehouse.errors import LakehouseError
 
 _REFERENCE = re.compile(r"\{\{secrets/([\w.@-]+)/([\w.-]+)\}\}")
-_SECRET_OPTION = re.compile(r"(?i)jaas|password|secret|token|keystore\.key")
-_ENVIRONMENT = "LAKEHOUSE_KAFKA_"
-_known: set[str] = set()
+_SECRET_OPTION = re.compile(r"(?i)jaas|password|secret|token(?!\.?endpoint)|keystore\.key|connection.?string")
+_ENVIRONMENT = "LAKEHOUSE_"
+_KAFKA = _ENVIRONMENT + "KAFKA_"
+_unseen: set[str] = set()
 
 
 def refuse_in_clear(options: Mapping[str, str]) -> None:
     """Raises LakehouseError for a credential on the command line, where `ps` and job logs would show it."""
     for name, value in options.items():
         if _SECRET_OPTION.search(name) and not _REFERENCE.search(value):
-            variable = _ENVIRONMENT + name.removeprefix("kafka.").upper().replace(".", "_")
             raise LakehouseError(
-                f"option {name!r} is a credential: give it as {variable} in the environment, "
+                f"option {name!r} is a credential: give it as {variable(name)} in the environment, "
                 "or as {{secrets/SCOPE/KEY}}, not in clear on the command line"
             )
 
 
-def resolved(options: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def variable(option: str) -> str:
+    """The option's name in the environment: LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG is `kafka.sasl.jaas.config`."""
+    return _ENVIRONMENT + re.sub(r"(?<=[a-z])(?=[A-Z])|\.", "_", option).upper()
+
+
+def resolved(
+    options: Mapping[str, str], environment: Mapping[str, str] = os.environ, also: Iterable[str] = ()
+) -> dict[str, str]:
     """The options with credentials filled in.
 
-    `{{secrets/SCOPE/KEY}}` in a value is read from the Databricks secret scope. LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG in the
-    environment is `kafka.sasl.jaas.config`, and so for every option of Kafka's: upper case, `_` for `.`. What the
-    command line says goes first.
+    `{{secrets/SCOPE/KEY}}` in a value is read from the Databricks secret scope. From the environment come all options
+    of Kafka's, and those in `also`, by their `variable`. What the command line says goes first.
     """
-    from_environment = {
-        "kafka." + name.removeprefix(_ENVIRONMENT).lower().replace("_", "."): value
+    ours = {name: environment[variable(name)] for name in also if variable(name) in environment}
+    kafkas = {
+        "kafka." + name.removeprefix(_KAFKA).lower().replace("_", "."): value
         for name, value in environment.items()
-        if name.startswith(_ENVIRONMENT)
+        if name.startswith(_KAFKA)
     }
-    given = {**from_environment, **options}
+    given = {**kafkas, **ours, **options}
     filled = {name: _REFERENCE.sub(_secret, value) for name, value in given.items()}
-    _known.update(
-        value for name, value in filled.items() if _SECRET_OPTION.search(name) or _REFERENCE.search(given[name])
-    )
+    for name, value in filled.items():
+        if _SECRET_OPTION.search(name) or _REFERENCE.search(given[name]):
+            keep_unseen(value, *re.findall(r'"([^"]{6,})"', value))
     return filled
 
 
+def keep_unseen(*secrets: str) -> None:
+    """From now on `redacted` takes these out of what is told."""
+    _unseen.update(filter(None, secrets))
+
+
 def redacted(text: str) -> str:
-    """`text` without any credential that this process has resolved."""
-    for secret in _known:
-        for part in {secret, *re.findall(r'"([^"]{6,})"', secret)}:
-            text = text.replace(part, "***")
+    """`text` without any credential that this process has come to know."""
+    for secret in sorted(_unseen, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return text
 
 

@@ -1,0 +1,366 @@
+"""Event Hubs: the connection string is taken apart and checked, and the Kafka endpoint is a real broker with TLS."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+import trustme
+from confluent_kafka import Producer
+from conftest import RunWeather
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from oracle import check, read_topic
+from pyspark.sql import SparkSession
+
+from streaming_lakehouse.domains.weather.events import EVENTS
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.generation import Shares, records
+from streaming_lakehouse.local.broker import Broker, create_topic
+from streaming_lakehouse.local.deliver import Delivery, deliver
+from streaming_lakehouse.local.ports import free_port
+from streaming_lakehouse.pipeline import load_pipeline
+from streaming_lakehouse.sources import Request, eventhubs, find_source
+from streaming_lakehouse.sources.eventhubs import ConnectionString, of_kafka
+from streaming_lakehouse.sources.secrets import redacted
+from streaming_lakehouse.triggers import parse_trigger
+
+CANARY = "canary4711canary4711canary4711canary4711caQ="
+STRING = f"Endpoint=sb://weather.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey={CANARY}"
+SECRET_OF_APPLICATION = "canary0815~canary0815.canary0815"
+VARIABLE = "LAKEHOUSE_EVENTHUBS_CONNECTION_STRING"
+ENTITY = "weather-readings"
+ROWS = 3_000
+
+
+def request(**options: str) -> Request:
+    named = {f"eventhubs.{name}": value for name, value in options.items()}
+    return Request(load_pipeline("weather"), named, parse_trigger("available-now"))
+
+
+def test_a_connection_string_is_taken_apart() -> None:
+    """Of a namespace, or of one event hub; a key may end in the `=` of its base64."""
+    assert ConnectionString.parse(STRING) == ConnectionString("weather.servicebus.windows.net", 9093, "listen", None)
+    assert ConnectionString.parse(f" {STRING};EntityPath=readings;\n").entity == "readings"
+    assert CANARY not in repr(ConnectionString.parse(STRING))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no Endpoint and no SharedAccessKeyName and no SharedAccessKey"),
+        (STRING.replace("SharedAccessKey=", "Key="), "no SharedAccessKey;"),
+        (STRING.replace("sb://", "https://"), "an Endpoint that is not sb://"),
+        (CANARY, "no Endpoint"),
+    ],
+)
+def test_what_is_no_connection_string_is_told_without_being_repeated(text: str, told: str) -> None:
+    with pytest.raises(LakehouseError) as refused:
+        ConnectionString.parse(text)
+    assert told in str(refused.value)
+    assert CANARY not in str(refused.value)
+
+
+def test_a_connection_string_logs_in_with_its_own_name() -> None:
+    """Microsoft's documented way: SASL PLAIN over TLS, the user `$ConnectionString`, the string as the password."""
+    options = {eventhubs.CONNECTION_STRING: STRING, "eventhubs.name": "readings", "eventhubs.consumerGroup": "silver"}
+    assert of_kafka(options, shaded=False) == {
+        "kafka.bootstrap.servers": "weather.servicebus.windows.net:9093",
+        "subscribe": "readings",
+        "kafka.group.id": "silver",
+        "kafka.security.protocol": "SASL_SSL",
+        "kafka.sasl.mechanism": "PLAIN",
+        "kafka.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'username="$ConnectionString" password="{STRING}";',
+    }
+    on_databricks = of_kafka(options, shaded=True)["kafka.sasl.jaas.config"]
+    assert on_databricks.startswith("kafkashaded.org.apache.kafka.common.security.plain.PlainLoginModule ")
+    assert redacted(f"login failed: {STRING} and {CANARY}") == "login failed: *** and ***"
+
+
+def test_an_application_of_entra_id_logs_in_by_oauth() -> None:
+    """Client credentials: Kafka's own login handler asks the tenant for a token to the namespace."""
+    options = {
+        "eventhubs.namespace": "weather.servicebus.windows.net",
+        "eventhubs.name": "readings",
+        "eventhubs.tenantId": "t-1",
+        "eventhubs.clientId": "c-1",
+        eventhubs.CLIENT_SECRET: SECRET_OF_APPLICATION,
+    }
+    made = of_kafka(options, shaded=True)
+    assert made["kafka.sasl.mechanism"] == "OAUTHBEARER"
+    assert made["kafka.sasl.oauthbearer.token.endpoint.url"] == (
+        "https://login.microsoftonline.com/t-1/oauth2/v2.0/token"
+    )
+    assert 'scope="https://weather.servicebus.windows.net/.default"' in made["kafka.sasl.jaas.config"]
+    assert made["kafka.sasl.login.callback.handler.class"].startswith("kafkashaded.org.apache.kafka.")
+    assert SECRET_OF_APPLICATION not in redacted(made["kafka.sasl.jaas.config"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, VARIABLE),
+        ({"namespace": "n.servicebus.windows.net"}, "which event hub"),
+        ({"namespace": "sb://n/", "name": "e"}, "eventhubs.namespace=NAME"),
+    ],
+)
+def test_what_is_missing_is_named(options: dict[str, str], told: str) -> None:
+    with pytest.raises(LakehouseError, match=told):
+        eventhubs.place(request(**options))
+
+
+def test_an_application_without_its_secret_is_told() -> None:
+    with pytest.raises(LakehouseError, match=r"no eventhubs\.tenantId and no eventhubs\.clientSecret"):
+        of_kafka(request(namespace="n.x.net", name="e", clientId="c").options, shaded=False)
+
+
+def test_a_string_for_another_event_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, f"{STRING};EntityPath=one")
+    with pytest.raises(LakehouseError, match=r"for the event hub 'one', but eventhubs\.name is 'two'"):
+        eventhubs.place(request(name="two"))
+
+
+@pytest.mark.parametrize("name", [eventhubs.CONNECTION_STRING, eventhubs.CLIENT_SECRET])
+def test_no_credential_on_the_command_line(name: str) -> None:
+    with pytest.raises(LakehouseError, match="LAKEHOUSE_EVENTHUBS_C") as refused:
+        find_source("eventhubs").check({name: STRING})
+    assert CANARY not in str(refused.value)
+
+
+def test_the_entity_says_what_is_read() -> None:
+    with pytest.raises(LakehouseError, match="source 'eventhubs' has no option 'subscribe'"):
+        find_source("eventhubs").check({"subscribe": "other"})
+
+
+@dataclass
+class Namespace:
+    """A broker that stands in for a namespace: TLS, with a listener for connection strings and one for tokens."""
+
+    broker: Broker
+    ports: dict[str, int]
+    authority: Path
+
+    def string(self, key: str = CANARY) -> str:
+        endpoint = f"sb://localhost:{self.ports['STRINGS']}/"
+        return f"Endpoint={endpoint};SharedAccessKeyName=listen;SharedAccessKey={key}"
+
+    @property
+    def trust(self) -> dict[str, str]:
+        return {"kafka.ssl.truststore.type": "PEM", "kafka.ssl.truststore.location": str(self.authority)}
+
+
+class Tokens:
+    """Stands in for Entra ID: gives signed tokens for client credentials, and the key to check them by."""
+
+    def __init__(self) -> None:
+        self.key = rsa.generate_private_key(65537, 2048)
+        self.lifetime_s = 3600
+        self.asked: list[dict[str, list[str]]] = []
+        tokens = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer({"keys": [tokens.public_key()]})
+
+            def do_POST(self) -> None:
+                tokens.asked.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+                self.answer({"access_token": tokens.token(), "token_type": "Bearer", "expires_in": 3600})
+
+            def answer(self, told: dict[str, object]) -> None:
+                body = json.dumps(told).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def public_key(self) -> dict[str, str]:
+        numbers = self.key.public_key().public_numbers()
+        parts = {"n": numbers.n.to_bytes(256, "big"), "e": numbers.e.to_bytes(3, "big")}
+        return {"kty": "RSA", "kid": "one", "alg": "RS256", "use": "sig", **{k: _base64(v) for k, v in parts.items()}}
+
+    def token(self) -> str:
+        now = int(time.time())
+        claims = {"sub": "c-1", "scope": "all", "iat": now - 7200, "exp": now + self.lifetime_s, "aud": "hub"}
+        parts = [{"alg": "RS256", "typ": "JWT", "kid": "one"}, claims]
+        signed = ".".join(_base64(json.dumps(part).encode()) for part in parts)
+        return f"{signed}.{_base64(self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
+def _base64(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Iterator[Tokens]:
+    made = Tokens()
+    yield made
+    made.server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def namespace(tokens: Tokens, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    folder = tmp_path_factory.mktemp("namespace")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    pkcs8 = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "broker.pem").write_bytes(pkcs8 + b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    ports = {name: free_port() for name in ("PLAINTEXT", "CONTROLLER", "STRINGS", "TOKENS")}
+    made = Namespace(Broker(folder / "broker", ports["PLAINTEXT"]), ports, folder / "authority.pem")
+    made.broker.properties = _listeners(made, folder / "broker.pem", tokens)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={tokens.url}/keys")
+        made.broker.start()
+    create_topic(made.broker.bootstrap_servers, ENTITY, 2)
+    producer = Producer({"bootstrap.servers": made.broker.bootstrap_servers})
+    for record in records(EVENTS, seed=3, start=0, end=ROWS, shares=Shares()):
+        producer.produce(ENTITY, record.value, record.key)
+    assert producer.flush(30) == 0
+    yield made
+    made.broker.stop()
+
+
+def _listeners(namespace: Namespace, certificate: Path, tokens: Tokens) -> dict[str, str]:
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    bearer = "org.apache.kafka.common.security.oauthbearer"
+    return {
+        "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in namespace.ports.items()),
+        "advertised.listeners": ",".join(
+            f"{name}://{'127.0.0.1' if name == 'PLAINTEXT' else 'localhost'}:{namespace.ports[name]}"
+            for name in ("PLAINTEXT", "STRINGS", "TOKENS")
+        ),
+        "controller.quorum.voters": f"1@127.0.0.1:{namespace.ports['CONTROLLER']}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,STRINGS:SASL_SSL,TOKENS:SASL_SSL",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(certificate),
+        "listener.name.strings.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.strings.plain.sasl.jaas.config": (f'{plain} user_$ConnectionString="{namespace.string()}";'),
+        "listener.name.tokens.sasl.enabled.mechanisms": "OAUTHBEARER",
+        "listener.name.tokens.oauthbearer.sasl.jaas.config": f"{bearer}.OAuthBearerLoginModule required;",
+        "listener.name.tokens.oauthbearer.sasl.server.callback.handler.class": (
+            f"{bearer}.OAuthBearerValidatorCallbackHandler"
+        ),
+        "listener.name.tokens.oauthbearer.sasl.oauthbearer.jwks.endpoint.url": f"{tokens.url}/keys",
+        "listener.name.tokens.oauthbearer.sasl.oauthbearer.expected.audience": "hub",
+    }
+
+
+def test_from_event_hubs_by_a_connection_string(
+    namespace: Namespace,
+    run_weather: RunWeather,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Every row is confirmed by the oracle, and the key is nowhere: in no file of the lake, in nothing that is said."""
+    monkeypatch.setenv(VARIABLE, namespace.string())
+    run_weather("eventhubs", {"eventhubs.name": ENTITY, **namespace.trust})
+    account = check(tmp_path / "lake", read_topic(namespace.broker.bootstrap_servers, ENTITY))
+    assert account.rows_in == ROWS
+    said = capfd.readouterr()
+    assert CANARY not in said.out + said.err
+    files = [file for file in (tmp_path / "lake").rglob("*") if file.is_file()]
+    assert len(files) > 50
+    assert not [file for file in files if CANARY.encode() in file.read_bytes()]
+
+
+def test_from_event_hubs_by_an_application(
+    namespace: Namespace, tokens: Tokens, run_weather: RunWeather, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token is asked for with the application's credentials and the namespace as its scope."""
+    monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CLIENT_SECRET", SECRET_OF_APPLICATION)
+    board = run_weather("eventhubs", by_application(namespace, tokens), steps=("bronze",))
+    assert board.states["bronze"].rows == ROWS
+    assert tokens.asked[-1] == {"grant_type": ["client_credentials"], "scope": ["https://localhost/.default"]}
+
+
+def by_application(namespace: Namespace, tokens: Tokens) -> dict[str, str]:
+    return {
+        "eventhubs.namespace": f"localhost:{namespace.ports['TOKENS']}",
+        "eventhubs.name": ENTITY,
+        "eventhubs.clientId": "c-1",
+        "eventhubs.tokenEndpoint": f"{tokens.url}/token",
+        **namespace.trust,
+    }
+
+
+def test_an_expired_token_is_told(
+    namespace: Namespace, tokens: Tokens, run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CLIENT_SECRET", SECRET_OF_APPLICATION)
+    monkeypatch.setattr(tokens, "lifetime_s", -3600)
+    with pytest.raises(LakehouseError, match="refused the credentials") as refused:
+        run_weather("eventhubs", by_application(namespace, tokens), steps=("bronze",))
+    assert SECRET_OF_APPLICATION not in str(refused.value)
+
+
+def test_a_wrong_key_is_told(
+    namespace: Namespace, run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without the key, wrong as it is."""
+    monkeypatch.setenv(VARIABLE, namespace.string(key="wrong-canary-0007"))
+    with pytest.raises(LakehouseError, match="refused the credentials") as refused:
+        run_weather("eventhubs", {"eventhubs.name": ENTITY, **namespace.trust}, steps=("bronze",))
+    said = capfd.readouterr()
+    assert "wrong-canary-0007" not in str(refused.value) + said.out + said.err
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told(
+    namespace: Namespace, run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, namespace.string())
+    with pytest.raises(LakehouseError, match="certificate"):
+        run_weather("eventhubs", {"eventhubs.name": ENTITY}, steps=("bronze",))
+
+
+def test_a_missing_event_hub_is_told(
+    namespace: Namespace, run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, namespace.string())
+    with pytest.raises(LakehouseError, match="does not exist"):
+        run_weather("eventhubs", {"eventhubs.name": "nowhere", **namespace.trust}, steps=("bronze",))
+
+
+@pytest.mark.parametrize("way", ["string", "application"])
+def test_generated_records_go_to_an_event_hub(
+    namespace: Namespace, tokens: Tokens, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """By both ways to log in; an event hub is made in Azure, never by sending to it."""
+    hub = f"sent-by-{way}"
+    create_topic(namespace.broker.bootstrap_servers, hub, 1)
+    options = {"eventhubs.name": hub, "kafka.ssl.ca.location": str(namespace.authority), "broken": "0"}
+    if way == "string":
+        monkeypatch.setenv(VARIABLE, namespace.string())
+    else:
+        monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CLIENT_SECRET", SECRET_OF_APPLICATION)
+        options |= {"eventhubs.namespace": f"localhost:{namespace.ports['TOKENS']}", "eventhubs.clientId": "c-1"}
+        options |= {"eventhubs.tokenEndpoint": f"{tokens.url}/token"}
+    delivery = Delivery(load_pipeline("weather"), 3, 0, 100, options)
+    assert delivery.target("eventhubs") == f"event hub {hub}"
+    deliver(delivery, "eventhubs", None)
+    sent = records(EVENTS, seed=3, start=0, end=100, shares=Shares(broken=0))
+    held = read_topic(namespace.broker.bootstrap_servers, hub)
+    assert [record.value for record in held] == [record.value for record in sent]
