@@ -13,7 +13,7 @@ from types import FrameType
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession, types as T
+from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse import checkpoints, sources
@@ -156,21 +156,15 @@ class Starter:
     def _start_silver(self, query: delta.Query) -> StreamingQuery:
         pipeline = self.run.pipeline
         bronze_table, tables = self.run.tables("bronze")[0], silver.Tables(*self.run.tables("silver"))
-        self._ensure(bronze_table, envelope.BRONZE)
-        self._ensure(tables.silver, silver.schema(pipeline.silver))
-        self._ensure(tables.quarantine, envelope.QUARANTINE)
+        delta.ensure(self.spark, bronze_table, envelope.BRONZE)
         records = upstream.stream(self.spark, bronze_table, {"maxBytesPerTrigger": str(self._batch_bytes())})
         return silver.start(records, pipeline.silver, tables, query)
 
     def _start_gold(self, gold_table: Gold, query: delta.Query) -> StreamingQuery:
         pipeline, silver_table = self.run.pipeline, self.run.tables("silver")[0]
-        self._ensure(silver_table, silver.schema(pipeline.silver))
+        delta.ensure(self.spark, silver_table, silver.schema(pipeline.silver))
         events = upstream.stream(self.spark, silver_table, upstream.WHOLE_COMMITS)
         return gold.start(events, pipeline.silver, gold_table, self.run.tables(gold_table.table)[0], query)
-
-    def _ensure(self, table: Table, schema: T.StructType) -> None:
-        if not delta.exists(self.spark, table):
-            delta.create_if_missing(self.spark, table, schema)
 
     def _batch_bytes(self) -> int:
         memory = self.spark.conf.get("spark.driver.memory", None) if is_local(self.spark) else None

@@ -157,16 +157,22 @@ class SilverBatches:
         return rows.withColumn("failed_expectations", failed.otherwise(no_failures()))
 
     def _write(self, rows: DataFrame, batch_id: int, *, accepted: int, rejected: int) -> None:
+        """A table that gets no row is made without, where it is missing: after its first batch a step has them all."""
+        spark, tables, once = rows.sparkSession, self.tables, {"transaction_id": self.transaction_id}
         if rejected:
             refused = rows.where(~_is_valid()).select(*QUARANTINE.names)
-            delta.append_batch(refused, self.tables.quarantine, transaction_id=self.transaction_id, batch_id=batch_id)
+            delta.append_batch(refused, tables.quarantine, **once, batch_id=batch_id)
+        else:
+            delta.ensure(spark, tables.quarantine, QUARANTINE)
         if accepted:
             # Told by the write itself, which costs no further pass over the rows.
             seen = Observation()
             events = rows.where(_is_valid()).select(*schema(self.silver).names)
             observed = events.observe(seen, F.max(self.silver.event_time).alias("newest"))
-            delta.append_batch(observed, self.tables.silver, transaction_id=self.transaction_id, batch_id=batch_id)
+            delta.append_batch(observed, tables.silver, **once, batch_id=batch_id)
             self.newest = max(filter(None, [self.newest, seen.get["newest"]]))
+        else:
+            delta.ensure(spark, tables.silver, schema(self.silver))
 
     def _may_enter(self) -> Column:
         """What enters silver, unless it is a repeat."""

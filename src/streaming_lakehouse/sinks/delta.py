@@ -73,8 +73,10 @@ def kept(rows: DataFrame) -> Iterator[DataFrame]:
         rows.unpersist()
 
 
-def create_if_missing(spark: SparkSession, table: Table, schema: T.StructType) -> None:
+def ensure(spark: SparkSession, table: Table, schema: T.StructType) -> None:
     """Makes an empty table, where there is none, for those who read it before its first row is there."""
+    if exists(spark, table):
+        return
     from delta.tables import DeltaTable
 
     builder = DeltaTable.createIfNotExists(spark).addColumns(schema)
