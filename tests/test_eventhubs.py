@@ -39,6 +39,11 @@ SECRET_OF_APPLICATION = "canary0815~canary0815.canary0815"
 VARIABLE = "LAKEHOUSE_EVENTHUBS_CONNECTION_STRING"
 ENTITY = "weather-readings"
 ROWS = 3_000
+IMPATIENT = {
+    "kafka.default.api.timeout.ms": "4000",
+    "kafka.request.timeout.ms": "3000",
+    "fetchOffset.numRetries": "1",
+}
 
 
 def request(**options: str) -> Request:
@@ -312,8 +317,11 @@ def test_an_expired_token_is_told(
 ) -> None:
     monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CLIENT_SECRET", SECRET_OF_APPLICATION)
     monkeypatch.setattr(tokens, "lifetime_s", -3600)
-    with pytest.raises(LakehouseError, match="refused the credentials") as refused:
-        run_weather("eventhubs", by_application(namespace, tokens), steps=("bronze",))
+    other = {"eventhubs.clientId": "c-2"}
+    # Another application, since a login that is still good is kept in the JVM. Kafka's client takes an expired token to
+    # the broker again and again, and then speaks of a timeout alone.
+    with pytest.raises(LakehouseError, match="does not answer, or not to an expired token") as refused:
+        run_weather("eventhubs", {**by_application(namespace, tokens), **IMPATIENT, **other}, steps=("bronze",))
     assert SECRET_OF_APPLICATION not in str(refused.value)
 
 

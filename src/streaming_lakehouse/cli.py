@@ -17,7 +17,7 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import start_early
 from streaming_lakehouse.settings import Settings, local_path
 
-SOURCES = ("generator", "files", "kafka", "eventhubs")
+SOURCES = ("generator", "files", "kafka", "eventhubs", "socket", "rate", "rate-micro-batch")
 STOPPED = 130  # what a shell gives to a command that Ctrl-C has ended
 
 
@@ -118,13 +118,14 @@ class Target(StrEnum):
     FILES = "files"
     KAFKA = "kafka"
     EVENTHUBS = "eventhubs"
+    SOCKET = "socket"
 
 
 @app.command(cls=RunCommand)
 def run(
     pipeline: PipelineName,
     source: Annotated[
-        str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help="generator, files, kafka or eventhubs.")
+        str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help=", ".join(SOURCES))
     ] = "generator",
     option: Options = None,
     trigger: Annotated[
@@ -181,7 +182,7 @@ def generate(
         Path | None, typer.Option(metavar="FILE", help="Write to this JSON file which row has which fault or anomaly.")
     ] = None,
 ) -> None:
-    """Make a pipeline's events, with labelled faults among them, and send them to files, Kafka or Event Hubs."""
+    """Make a pipeline's events, with labelled faults among them, and send them to where a run reads them."""
     from streaming_lakehouse.local.deliver import Delivery, deliver
     from streaming_lakehouse.pipeline import load_pipeline
 

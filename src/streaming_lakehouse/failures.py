@@ -24,7 +24,8 @@ _KNOWN = (
     ),
     (
         r"(?:TimeoutException|DisconnectException)\b.*(?:node|broker|describeTopics|listOffsets|metadata|position)",
-        "the broker does not answer; see that it runs, and start again: the run goes on where it stopped",
+        "the broker does not answer, or not to an expired token; see that it runs and that this machine's clock is "
+        "right, and start again: the run goes on where it stopped",
     ),
     (
         r"SslAuthenticationException|SSLHandshakeException|PKIX path",

@@ -75,12 +75,27 @@ class Run:
         source.check(self.options)
         if "bronze" in self.pipeline.chosen_steps(self.steps):
             source.place(self.request)
+            self._refuse_no_end(source)
         if not self.trigger.is_micro_batch:
             raise LakehouseError(
                 f"trigger {self.trigger.text!r} cannot write Delta tables, which all layers of {self.pipeline.name!r} "
                 'are; use available-now, default, or an interval such as "30 seconds"'
             )
         return source
+
+    def _refuse_no_end(self, source: sources.Source) -> None:
+        """Spark would make one batch of whatever is there in the first moment, and say that it was all."""
+        if self.trigger.is_available_now and not source.ends:
+            raise LakehouseError(
+                f"trigger 'available-now' takes all there is, but source {source.name!r} has no end; use --trigger "
+                'default, or an interval such as "30 seconds"'
+            )
+        checkpoint = self.settings.checkpoint(self.pipeline.name, "bronze")
+        if not source.is_kept and checkpoints.has_begun(checkpoint):
+            raise LakehouseError(
+                f"source {source.name!r} keeps nothing that a run could go on from, but {checkpoint} has begun; "
+                "use another --root"
+            )
 
     def _groups(self, steps: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Steps that run side by side: layer after layer when all there is shall be in gold, else all at once.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
+import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +23,7 @@ from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.generation import CLEAN, Record, Shares, records
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.settings import expanded, local_path, writing_to
-from streaming_lakehouse.sources import eventhubs, kafka, option, required
+from streaming_lakehouse.sources import eventhubs, kafka, option, required, socket as tcp
 from streaming_lakehouse.sources.secrets import redacted, refuse_in_clear, resolved
 
 _SHARES = ("duplicates", "late", "broken", "unknown_fields")
@@ -29,9 +31,11 @@ ACCEPTS = {
     "files": ("path", "rowsPerFile", "compression", *_SHARES),
     "kafka": ("kafka.", "topic", "partitions", *_SHARES),
     "eventhubs": (*eventhubs.OPTIONS, "kafka.", *_SHARES),
+    "socket": ("host", "port", *_SHARES),
 }
 _MOST_ROWS_PER_FILE = 10_000_000  # they are made in memory
 _MOST_PARTITIONS = 10_000
+_GREETING_SECONDS = 0.5
 _CHUNK = 5_000  # rows between two moves of the bar
 
 
@@ -49,11 +53,18 @@ class Delivery:
         shares = Shares.of(self.options)
         return records(self.pipeline.bronze.events, seed=self.seed, start=self.start, end=self.end, shares=shares)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        port = _whole(self.options, "port", default=int(tcp.PORT), most=65_535)
+        return option(self.options, "host") or tcp.HOST, port
+
     def target(self, to: str) -> str:
         if to == "files":
             return str(local_path("path", required(to, self.options, "path")) / self.pipeline.bronze.table)
         if to == "eventhubs":
             return f"event hub {eventhubs.event_hub(eventhubs.with_credentials(self.options))}"
+        if to == "socket":
+            return ":".join(map(str, self.address))
         return f"topic {option(self.options, 'topic') or kafka.default_topic(self.pipeline)}"
 
 
@@ -66,7 +77,7 @@ def deliver(delivery: Delivery, to: str, truth: Path | None) -> Counter[str]:
     _check(delivery, to)
     truth = _writable(truth) if truth else None
     labels: list[str] = []
-    send = {"files": _to_files, "kafka": _to_kafka, "eventhubs": _to_eventhubs}[to]
+    send = {"files": _to_files, "kafka": _to_kafka, "eventhubs": _to_eventhubs, "socket": _to_socket}[to]
     send(delivery, _noting(delivery.records(), labels))
     counts = Counter(labels)
     if truth:
@@ -107,7 +118,7 @@ def _writable(truth: Path) -> Path:
     return truth
 
 
-@contextmanager
+@contextlib.contextmanager
 def _writing(truth: Path) -> Iterator[None]:
     try:
         yield
@@ -171,6 +182,31 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
 
     create_topic(required("kafka", options, kafka.SERVERS), topic, partitions, client)
     _produce(delivery, made, producer, topic)
+
+
+def _to_socket(delivery: Delivery, made: Iterator[Record]) -> None:
+    """Serves the first that connects and stays: `run` looks once whether anybody listens, and then connects."""
+    try:
+        with socket.create_server(delivery.address) as server:
+            print(f"waiting for a run at {delivery.target('socket')}: --source socket", file=sys.stderr)
+            while not _serve(server, delivery, made):
+                pass
+    except OSError as error:
+        raise LakehouseError(f"cannot serve at {delivery.target('socket')}: {error.strerror or error}") from error
+
+
+def _serve(server: socket.socket, delivery: Delivery, made: Iterator[Record]) -> bool:
+    """False for one that hung up before it was sent anything."""
+    reader, _ = server.accept()
+    with reader:
+        reader.settimeout(_GREETING_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            if not reader.recv(1):  # a reader says nothing; one that only looked has hung up
+                return False
+        reader.settimeout(None)
+        for chunk in _chunks(delivery, made, _CHUNK, "socket"):
+            reader.sendall(b"".join((record.value or b"") + b"\n" for record in chunk))
+    return True
 
 
 def _to_eventhubs(delivery: Delivery, made: Iterator[Record]) -> None:

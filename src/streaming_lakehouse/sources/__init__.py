@@ -29,7 +29,8 @@ class Source:
     `place` tells in what the records lie, as a checkpoint counts them: with another place its offsets mean nothing.
     It raises LakehouseError where the options name none. `accepts` holds the options it takes, in Spark's spelling; one
     that ends in `.` stands for all that begin so. Those that are whole numbers are in `least` with the least of them,
-    those that are true or false in `flags`.
+    those that are true or false in `flags`. `ends` is false where there is no "all there is" that a run could take,
+    `is_kept` where what was sent once cannot be read again.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Source:
     place: Callable[[Request], dict[str, str]]
     least: Mapping[str, int]
     flags: tuple[str, ...] = ()
+    ends: bool = True
+    is_kept: bool = True
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises LakehouseError for an option the source does not take, or a credential in clear."""
@@ -64,9 +67,12 @@ class Source:
 
 def find_source(name: str) -> Source:
     """The source of that name. Raises LakehouseError where there is none."""
-    from streaming_lakehouse.sources import eventhubs, files, generator, kafka  # here: they import this module's types
+    # Here, since they import this module's types.
+    from streaming_lakehouse.sources import eventhubs, files, generator, kafka, rate, socket
 
-    sources: dict[str, Source] = {module.SOURCE.name: module.SOURCE for module in (kafka, eventhubs, files, generator)}
+    known = (kafka, eventhubs, files, generator, socket)
+    all_sources = [*(module.SOURCE for module in known), rate.RATE, rate.MICRO_BATCH]
+    sources: dict[str, Source] = {source.name: source for source in all_sources}
     if name not in sources:
         raise LakehouseError(f"there is no source {name!r}{did_you_mean(name, sources)}")
     return sources[name]
