@@ -146,6 +146,13 @@ def test_the_entity_says_what_is_read() -> None:
         find_source("eventhubs").check({"subscribe": "other"})
 
 
+def test_what_is_set_for_another_kafka_is_left_out() -> None:
+    """Its login would be sent to Azure; and settings of the connection go on."""
+    given = {"kafka.sasl.mechanism": "SCRAM", "kafka.ssl.truststore.type": "PEM", "maxOffsetsPerTrigger": "5"}
+    given[eventhubs.CONNECTION_STRING] = STRING
+    assert eventhubs._passed_on(given) == {"kafka.ssl.truststore.type": "PEM", "maxOffsetsPerTrigger": "5"}
+
+
 @dataclass
 class Namespace:
     """A broker that stands in for a namespace: TLS, with a listener for connection strings and one for tokens."""

@@ -11,9 +11,11 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.ports import free_port
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, files, find_source, kafka
+from streaming_lakehouse.sources.generator import GeneratorReader, Plan
 from streaming_lakehouse.triggers import parse_trigger
 
 SERVERS = "kafka.bootstrap.servers"
+DEFAULTS = {"maxFileAge": "36500d", "recursiveFileLookup": "true"}
 
 
 def request(**options: str) -> Request:
@@ -40,10 +42,19 @@ def test_a_value_that_cannot_be_meant_is_told_with_its_option(source: str, optio
     assert "canary" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("option", "value"), [("rowsPerSecond", "fast"), ("rowsPerSecond", ""), ("late", "2")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("rowsPerSecond", "fast"), ("rowsPerSecond", ""), ("late", "2"), ("Late", "x")]
+)
 def test_a_rate_or_a_share_that_is_none(option: str, value: str) -> None:
     with pytest.raises(LakehouseError, match="generator"):
         find_source("generator").place(request(**{option: value}))
+
+
+def test_no_rows_are_no_rows() -> None:
+    """And not as many as are made where no number is given."""
+    reader = GeneratorReader(Plan.of("weather", {"numRows": "0"}))
+    reader.prepareForTriggerAvailableNow()
+    assert reader.latestOffset({"row": 0}, reader.getDefaultReadLimit()) == {"row": 0}
 
 
 def test_no_server_is_spoken_to_in_clear_that_is_not_on_this_machine() -> None:
@@ -86,6 +97,6 @@ def test_options_of_the_file_stream_are_auto_loaders_on_databricks() -> None:
 
 def test_options_of_auto_loader_are_told_of_where_they_do_not_count(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert files._of_spark({"cloudFiles.useNotifications": "true"}) == {"maxFileAge": "36500d"}
+        assert files._of_spark({"cloudFiles.useNotifications": "true"}) == DEFAULTS
     assert "cloudFiles.useNotifications counts on Databricks only" in caplog.text
-    assert files._of_spark({"maxfileage": "1d"}) == {"maxfileage": "1d"}
+    assert files._of_spark({"maxfileage": "1d"}) == {"recursiveFileLookup": "true", "maxfileage": "1d"}

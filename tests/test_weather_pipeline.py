@@ -93,8 +93,8 @@ def test_monstrous_records_are_quarantined_and_the_stream_lives(
 def test_from_files_half_of_them_between_two_runs(run_weather: RunWeather, tmp_path: Path) -> None:
     """Plain and gzip files; a half-written one is passed over, and a file that comes twice is all repeats.
 
-    A file that kept its old time when it was copied counts as any other, and so do readings from before 1970, which no
-    watermark can be behind of.
+    A file that kept its old time when it was copied, in a folder below, counts as any other; and readings from before
+    1970, which no watermark can be behind of, are accounted for.
     """
     landing = tmp_path / "landing"
     folder = landing / "weather_readings"
@@ -103,8 +103,10 @@ def test_from_files_half_of_them_between_two_runs(run_weather: RunWeather, tmp_p
     readings = [
         {"event_id": time, "device": "d", "time": time} for time in ("1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
     ]
-    (folder / "old.jsonl").write_text("".join(json.dumps(reading) + "\n" for reading in readings))
-    os.utime(folder / "old.jsonl", (0, 0))
+    old = folder / "2020" / "old.jsonl"
+    old.parent.mkdir()
+    old.write_text("".join(json.dumps(reading) + "\n" for reading in readings))
+    os.utime(old, (0, 0))
     half = folder / ".more.jsonl.part"
     half.write_bytes(b'{"event_id":"ha')
     run_weather("files", options)

@@ -58,7 +58,8 @@ class Shares:
     @classmethod
     def of(cls, options: Mapping[str, str]) -> Shares:
         """The shares named in `options`. Raises LakehouseError for one that is no number in [0, 1]."""
-        shares = {f.name: options[f.name] for f in fields(cls) if f.name in options}
+        given = {name.lower(): value for name, value in options.items()}  # as Spark compares names
+        shares = {f.name: given[f.name] for f in fields(cls) if f.name in given}
         try:
             made = cls(**{name: float(text) for name, text in shares.items()})
         except ValueError as error:

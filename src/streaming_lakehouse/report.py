@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
@@ -176,5 +176,6 @@ def _cell(text: str) -> Text:
 
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds" if value.second else "minutes")
+        moment = value.astimezone(UTC).replace(tzinfo=None)  # collected without a zone, in the machine's
+        return moment.isoformat(sep=" ", timespec="seconds" if value.second else "minutes")
     return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)

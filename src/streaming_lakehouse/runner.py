@@ -236,6 +236,7 @@ def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board)
             time.sleep(_POLL_SECONDS)
             board.show(step, query)
         _raise_failure(step, query)  # before our own stop, which may leave an exception of its own
+        board.show(step, query)
         query.stop()
         board.stopped(step)
 

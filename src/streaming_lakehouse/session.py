@@ -88,10 +88,15 @@ def _local() -> SparkSession:
     # Workers must be this Python: another one on the PATH may lack the packages.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     builder = SparkSession.builder.appName(APP_NAME)
-    for name, value in local_settings(cores=len(os.sched_getaffinity(0)), memory_mib=jvm.heap_mib()).items():
+    for name, value in local_settings(cores=_cores(), memory_mib=jvm.heap_mib()).items():
         builder = builder.config(name, value)
     with jvm.gateway():
         return builder.getOrCreate()
+
+
+def _cores() -> int:
+    """Those this process may use, where the system tells; macOS tells how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def local_settings(*, cores: int, memory_mib: int) -> dict[str, str]:

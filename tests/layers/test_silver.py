@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,8 +47,8 @@ class Lake:
 
     def batch(self, *readings: Reading, first_offset: int = 0) -> DataFrame:
         rows = [
-            (None, record(event_id, time), None, "topic", 0, offset, ARRIVAL, ARRIVAL)
-            for offset, (event_id, time) in enumerate(readings, start=first_offset)
+            (None, record(event_id, moment), None, "topic", 0, offset, ARRIVAL, ARRIVAL)
+            for offset, (event_id, moment) in enumerate(readings, start=first_offset)
         ]
         return self.spark.createDataFrame(rows, BRONZE)
 
@@ -62,8 +63,8 @@ class Lake:
         return sorted((row["offset"], row["failed_expectations"]) for row in rows)
 
 
-def record(event_id: str | None, time: datetime | None) -> bytearray:
-    text = time and time.isoformat(timespec="microseconds") + "Z"
+def record(event_id: str | None, moment: datetime | None) -> bytearray:
+    text = moment and moment.isoformat(timespec="microseconds") + "Z"
     return bytearray(json.dumps({"event_id": event_id, "device": "d", "time": text, "temperature_c": 50}).encode())
 
 
@@ -122,6 +123,32 @@ def test_no_pipeline_takes_an_event_without_key_or_time_or_from_before_1970(lake
         (3, ["event_id_is_present"]),
         (4, ["time_is_present"]),
     ]
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("newest", ["2026-03-29T02:30:00", "2026-10-25T01:30:00", "2026-10-25T00:30:00"])
+def test_the_delay_is_the_same_when_the_clocks_are_changed(lake: Lake, in_berlin: None, newest: str) -> None:
+    """Two hours are two hours on a machine whose zone has a summer time, also in a new process."""
+    write, moment = lake.started(expectations=()), datetime.fromisoformat(newest)
+    edge = moment - timedelta(hours=2)
+    write(lake.batch(("newest", moment)), 0)
+    for batch, process in enumerate((write, lake.started(expectations=())), start=1):
+        process(
+            lake.batch(
+                (f"at {batch}", edge), (f"before {batch}", edge - timedelta(seconds=1)), first_offset=10 * batch
+            ),
+            batch,
+        )
+    assert lake.silver() == [("at 1", 10), ("at 2", 20), ("newest", 0)]
+    assert lake.quarantine() == [(11, ["is_on_time"]), (21, ["is_on_time"])]
 
 
 @pytest.mark.parametrize("commits_before_the_crash", [0, 1, 2])

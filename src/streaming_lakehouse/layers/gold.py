@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession, types as T
+from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse import checkpoints
@@ -44,8 +44,3 @@ class GoldBatches:
                 # from the rows that were asked for.
                 rows.write.format("noop").mode("overwrite").save()
             delta.append_batch(rows, self.table, transaction_id=self.transaction_id, batch_id=batch_id)
-
-
-def schema(spark: SparkSession, silver_schema: T.StructType, gold: Gold) -> T.StructType:
-    """The columns of the table, found without a row."""
-    return gold.transform(spark.createDataFrame([], silver_schema)).schema

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
@@ -81,7 +80,8 @@ class SilverBatches:
     silver: Silver
     tables: Tables
     checkpoint: str
-    newest: datetime | None = None  # the newest event time in silver
+    newest: int | None = None  # the newest event time in silver, in microseconds since 1970: Python's moments without
+    # a zone are the machine's, and an hour of them is not always an hour
     transaction_id: str = ""
     is_caught_up: bool = False  # `newest` is known, and a batch that may be a repeat is behind us
 
@@ -141,8 +141,8 @@ class SilverBatches:
 
         The batch must then not be judged again, since all of its events would be repeats of themselves.
         """
-        first, last = rows.agg(F.min("ingested_at"), F.max("ingested_at")).collect()[0]
-        of_then = F.col("ingested_at").between(F.lit(first), F.lit(last))
+        ends = rows.agg(F.unix_micros(F.min("ingested_at")), F.unix_micros(F.max("ingested_at"))).collect()[0]
+        of_then = F.col("ingested_at").between(*(F.timestamp_micros(F.lit(end)) for end in ends))
         written = delta.read(rows.sparkSession, self.tables.silver).where(of_then).select(*PLACE)
         return not written.join(rows.select(*PLACE), list(PLACE), "left_semi").isEmpty()
 
@@ -168,9 +168,9 @@ class SilverBatches:
             # Told by the write itself, which costs no further pass over the rows.
             seen = Observation()
             events = rows.where(_is_valid()).select(*schema(self.silver).names)
-            observed = events.observe(seen, F.max(self.silver.event_time).alias("newest"))
+            observed = events.observe(seen, F.unix_micros(F.max(self.silver.event_time)).alias("newest"))
             delta.append_batch(observed, tables.silver, **once, batch_id=batch_id)
-            self.newest = max(filter(None, [self.newest, seen.get["newest"]]))
+            self.newest = max(at for at in (self.newest, seen.get["newest"]) if at is not None)
         else:
             delta.ensure(spark, tables.silver, schema(self.silver))
 
@@ -182,12 +182,12 @@ class SilverBatches:
         """More than the watermark's delay behind the newest event of the batches before."""
         if self.newest is None:
             return F.lit(False)
-        return F.col(self.silver.event_time) < F.lit(self._watermark)
+        return F.col(self.silver.event_time) < self._watermark
 
     @property
-    def _watermark(self) -> datetime:
+    def _watermark(self) -> Column:
         assert self.newest is not None
-        return self.newest - timedelta(hours=self.silver.watermark_hours)
+        return F.timestamp_micros(F.lit(self.newest - round(self.silver.watermark_hours * 3_600) * 1_000_000))
 
     def _repeats(self, rows: DataFrame, deliveries: DataFrame, *, is_any_repeated: bool) -> DataFrame:
         """The places of the events that are in silver, or come a second time in this batch; `is_repeat` is true."""
@@ -204,14 +204,14 @@ class SilverBatches:
             repeats = numbered.where("delivery > 1").select(*places)
         if self.newest is not None:
             silver = delta.read(rows.sparkSession, self.tables.silver)
-            known = silver.where(F.col(self.silver.event_time) >= F.lit(self._watermark)).select(key)
+            known = silver.where(F.col(self.silver.event_time) >= self._watermark).select(key)
             again = events.join(known, key, "left_semi").select(*places)
             repeats = repeats.union(again).distinct()
         return repeats
 
 
-def _newest(events: DataFrame, silver: Silver) -> datetime | None:
-    newest: datetime | None = events.agg(F.max(silver.event_time)).collect()[0][0]
+def _newest(events: DataFrame, silver: Silver) -> int | None:
+    newest: int | None = events.agg(F.unix_micros(F.max(silver.event_time))).collect()[0][0]
     return newest
 
 

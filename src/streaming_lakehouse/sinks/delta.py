@@ -67,6 +67,8 @@ def kept(rows: DataFrame) -> Iterator[DataFrame]:
     except Exception as error:
         if "NOT_SUPPORTED_WITH_SERVERLESS" not in str(error):
             raise
+        yield rows
+        return
     try:
         yield rows
     finally:

@@ -63,7 +63,8 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     namespace does not answer.
     """
     given = with_credentials(request.options)
-    return kafka.records(spark, {**of_kafka(given, shaded=_is_databricks()), **_passed_on(given)}, request.pipeline)
+    # Its own server and login win over what the environment holds for another Kafka.
+    return kafka.records(spark, {**_passed_on(given), **of_kafka(given, shaded=_is_databricks())}, request.pipeline)
 
 
 def place(request: Request) -> dict[str, str]:
@@ -121,16 +122,17 @@ def of_librdkafka(options: Mapping[str, str]) -> dict[str, str]:
     """The settings of librdkafka, which sends generated records, for the same endpoint."""
     host, port, _ = _endpoint(options)
     given = {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
+    given = {name: value for name, value in given.items() if not name.startswith("sasl.")}
     # Of the compressions Event Hubs knows gzip alone.
     client = {"bootstrap.servers": f"{host}:{port}", "security.protocol": "SASL_SSL", "compression.type": "none"}
     string = option(options, CONNECTION_STRING)
     if string:
-        return client | {"sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": string} | given
+        return given | client | {"sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": string}
     identity, secret, token_endpoint, scope = _application(options, host)
     oauth = {"method": "oidc", "client.id": identity, "client.secret": secret, "scope": scope}
     oauth |= {"token.endpoint.url": token_endpoint}
     login = {f"sasl.oauthbearer.{name}": value for name, value in oauth.items()}
-    return client | {"sasl.mechanism": "OAUTHBEARER"} | login | given
+    return given | client | {"sasl.mechanism": "OAUTHBEARER"} | login
 
 
 def _application(options: Mapping[str, str], host: str) -> tuple[str, str, str, str]:
@@ -172,7 +174,8 @@ def _endpoint(options: Mapping[str, str]) -> tuple[str, int, str]:
 
 
 def _passed_on(options: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in options.items() if name.lower() not in {ours.lower() for ours in OPTIONS}}
+    ours = tuple(name.lower() for name in (*OPTIONS, "kafka.sasl."))
+    return {name: value for name, value in options.items() if not name.lower().startswith(ours)}
 
 
 def _quotable(text: str) -> str:

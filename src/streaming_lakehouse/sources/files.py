@@ -97,7 +97,9 @@ def _of_spark(options: Mapping[str, str]) -> dict[str, str]:
     if foreign:
         log.warning("source 'files': %s counts on Databricks only", ", ".join(foreign))
     ours = {name: value for name, value in options.items() if name not in foreign}
-    return ours if option(ours, "maxFileAge") else {**ours, "maxFileAge": _ANY_AGE}
+    # Files in folders below are read too, as Auto Loader does.
+    defaults = {"maxFileAge": _ANY_AGE, "recursiveFileLookup": "true"}
+    return {**{name: value for name, value in defaults.items() if option(ours, name) is None}, **ours}
 
 
 def _of_auto_loader(options: Mapping[str, str]) -> dict[str, str]:

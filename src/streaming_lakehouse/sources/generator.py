@@ -89,7 +89,9 @@ class GeneratorReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def prepareForTriggerAvailableNow(self) -> None:
         # All rows are "there" already: their rate is that of a live source, not of a backfill.
-        self._plan = replace(self._plan, rows=self._plan.rows or _DEFAULT_ROWS, rows_per_second=None)
+        self._plan = replace(
+            self._plan, rows=_DEFAULT_ROWS if self._plan.rows is None else self._plan.rows, rows_per_second=None
+        )
 
     def initialOffset(self) -> dict[str, int]:
         return {"row": 0}

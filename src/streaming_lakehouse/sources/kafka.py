@@ -117,8 +117,8 @@ def check_servers(options: Mapping[str, str]) -> None:
         try:
             socket.create_connection(_host_and_port(server), timeout=_CONNECT_SECONDS).close()
             return
-        except OSError as error:
-            unreachable.append(f"{server} ({error.strerror or error})")
+        except (OSError, UnicodeError) as error:  # the second for what can be no host's name
+            unreachable.append(f"{server} ({getattr(error, 'strerror', None) or error})")
     raise LakehouseError(
         f"source 'kafka': no broker answers at {', '.join(unreachable)}; start one, or correct --option {SERVERS}=…"
     )

@@ -29,9 +29,10 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     host, port = _address(request)
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second for what can be no host's name
+        why = getattr(error, "strerror", None) or error
         raise LakehouseError(
-            f"source 'socket': nobody listens at {host}:{port} ({error.strerror or error}); start one: lakehouse "
+            f"source 'socket': nobody listens at {host}:{port} ({why}); start one: lakehouse "
             f"generate {request.pipeline.name} --to socket"
         ) from error
     stream = spark.readStream.format("socket").option("host", host).option("port", port)
