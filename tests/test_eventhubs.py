@@ -19,7 +19,6 @@ from conftest import RunWeather
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from oracle import check, read_topic
-from pyspark.sql import SparkSession
 
 from streaming_lakehouse.domains.weather.events import EVENTS
 from streaming_lakehouse.errors import LakehouseError
@@ -300,7 +299,7 @@ def test_from_event_hubs_by_a_connection_string(
 
 
 def test_from_event_hubs_by_an_application(
-    namespace: Namespace, tokens: Tokens, run_weather: RunWeather, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    namespace: Namespace, tokens: Tokens, run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The token is asked for with the application's credentials and the namespace as its scope."""
     monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CLIENT_SECRET", SECRET_OF_APPLICATION)

@@ -85,7 +85,7 @@ def test_lines_of_a_socket(tmp_path: Path) -> None:
     assert len({(row["source"], row["partition"], row["offset"]) for row in rows}) == 300
 
 
-def test_a_socket_cannot_be_gone_on_from(run_weather: RunWeather, tmp_path: Path) -> None:
+def test_a_socket_cannot_be_gone_on_from(tmp_path: Path) -> None:
     """Its lines are gone when a run has ended: a second run on the same root would hide that."""
     offsets = tmp_path / "lake" / "_checkpoints" / "weather" / "bronze" / "offsets"
     offsets.mkdir(parents=True)

@@ -59,7 +59,7 @@ class Shares:
     def of(cls, options: Mapping[str, str]) -> Shares:
         """The shares named in `options`. Raises LakehouseError for one that is no number in [0, 1]."""
         given = {name.lower(): value for name, value in options.items()}  # as Spark compares names
-        shares = {f.name: given[f.name] for f in fields(cls) if f.name in given}
+        shares = {name: given[name] for name in SHARES if name in given}
         try:
             made = cls(**{name: float(text) for name, text in shares.items()})
         except ValueError as error:
@@ -68,6 +68,9 @@ class Shares:
         if not (min(parts) >= 0 and sum(parts) <= 1):  # as it stands, since a NaN is neither
             raise LakehouseError(f"generator: shares are at least 0 and together at most 1, not {shares}")
         return made
+
+
+SHARES = tuple(field.name for field in fields(Shares))
 
 
 def uniforms(seed: int, *place: int) -> tuple[float, ...]:

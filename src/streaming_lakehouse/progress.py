@@ -79,7 +79,8 @@ class Board:
         last = query.lastProgress
         if last is None or last["batchId"] == self.states[step].last_batch:
             return
-        self.states[step].reads = _reads(query)
+        if self.states[step].last_batch < 0:  # a query's plan stays what it is
+            self.states[step].reads = _reads(query)
         for progress in query.recentProgress:
             if progress["batchId"] > self.states[step].last_batch:
                 self._take(step, progress)

@@ -72,10 +72,11 @@ class Report:
                 "another --root or --catalog"
             )
         yield self._overview(spark)
-        account = self.account(spark)
+        # Bronze is counted last: a run that goes on meanwhile must not look as if rows had come from nowhere.
+        reasons = self._reasons(spark)
+        account = self._account(spark, reasons)
         yield f"\n{account}"
         yield "(the quarantine table holds the quarantined, the duplicates and the late)\n"
-        reasons = self._reasons(spark)
         if reasons:
             yield _grid(["failed expectation", "rows"], [[name, f"{rows:,}"] for name, rows in reasons.items()])
         for table in self._tables():
@@ -84,11 +85,9 @@ class Report:
                 yield _newest(delta.read(spark, table), gold_rows)
         account.check()
 
-    def account(self, spark: SparkSession) -> Account:
+    def _account(self, spark: SparkSession, reasons: dict[str, int]) -> Account:
         bronze, silver, quarantine = self._tables()[:3]
-        # Bronze last: a run that goes on meanwhile must not look as if rows had come from nowhere.
-        reasons, valid = self._reasons(spark), self._count(spark, silver)
-        rejected, rows_in = self._count(spark, quarantine), self._count(spark, bronze)
+        valid, rejected, rows_in = (self._count(spark, table) for table in (silver, quarantine, bronze))
         late, repeated = reasons.get(LATE, 0), reasons.get(REPEATED, 0)
         return Account(
             rows_in=rows_in,

@@ -76,6 +76,7 @@ class Run:
         if "bronze" in self.pipeline.chosen_steps(self.steps):
             source.place(self.request)
             self._refuse_no_end(source)
+            self._refuse_to_go_on(source)
         if not self.trigger.is_micro_batch:
             raise LakehouseError(
                 f"trigger {self.trigger.text!r} cannot write Delta tables, which all layers of {self.pipeline.name!r} "
@@ -90,6 +91,9 @@ class Run:
                 f"trigger 'available-now' takes all there is, but source {source.name!r} has no end; use --trigger "
                 'default, or an interval such as "30 seconds"'
             )
+
+    def _refuse_to_go_on(self, source: sources.Source) -> None:
+        """What a source does not keep is gone with the run that did not read it; a new root hides nothing."""
         checkpoint = self.settings.checkpoint(self.pipeline.name, "bronze")
         if not source.is_kept and checkpoints.has_begun(checkpoint):
             raise LakehouseError(

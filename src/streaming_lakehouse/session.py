@@ -27,7 +27,7 @@ def start_early() -> None:
 
     Does nothing where the session will not be a local one. Where it comes to none, the JVM ends with this process.
     """
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ or "SPARK_REMOTE" in os.environ or _has_databricks_connect():
+    if on_databricks() or "SPARK_REMOTE" in os.environ or _has_databricks_connect():
         return
     from streaming_lakehouse.local import jvm
 
@@ -39,7 +39,7 @@ def get_session() -> SparkSession:
     """The session this process works with; made on the first call, the same one afterwards."""
     from pyspark.sql import SparkSession
 
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+    if on_databricks():
         session = SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
     elif _has_databricks_connect():
         session = _databricks_connect()
@@ -52,9 +52,14 @@ def get_session() -> SparkSession:
     return session
 
 
+def on_databricks() -> bool:
+    """True in a cluster of a workspace, classic or serverless."""
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
 def is_local(session: SparkSession) -> bool:
     """True where the session's JVM is on this machine and this process started it."""
-    return not is_connect(session) and "DATABRICKS_RUNTIME_VERSION" not in os.environ
+    return not is_connect(session) and not on_databricks()
 
 
 def is_connect(session: SparkSession) -> bool:

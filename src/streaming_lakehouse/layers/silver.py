@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
@@ -80,8 +81,9 @@ class SilverBatches:
     silver: Silver
     tables: Tables
     checkpoint: str
-    newest: int | None = None  # the newest event time in silver, in microseconds since 1970: Python's moments without
-    # a zone are the machine's, and an hour of them is not always an hour
+    # The newest event time in silver, in microseconds since 1970: Python's moments without a zone are the machine's,
+    # and an hour of them is not always an hour.
+    newest: int | None = None
     transaction_id: str = ""
     is_caught_up: bool = False  # `newest` is known, and a batch that may be a repeat is behind us
 
@@ -158,18 +160,17 @@ class SilverBatches:
 
     def _write(self, rows: DataFrame, batch_id: int, *, accepted: int, rejected: int) -> None:
         """A table that gets no row is made without, where it is missing: after its first batch a step has them all."""
-        spark, tables, once = rows.sparkSession, self.tables, {"transaction_id": self.transaction_id}
+        spark, tables = rows.sparkSession, self.tables
+        once = partial(delta.append_batch, transaction_id=self.transaction_id, batch_id=batch_id)
         if rejected:
-            refused = rows.where(~_is_valid()).select(*QUARANTINE.names)
-            delta.append_batch(refused, tables.quarantine, **once, batch_id=batch_id)
+            once(rows.where(~_is_valid()).select(*QUARANTINE.names), tables.quarantine)
         else:
             delta.ensure(spark, tables.quarantine, QUARANTINE)
         if accepted:
             # Told by the write itself, which costs no further pass over the rows.
             seen = Observation()
             events = rows.where(_is_valid()).select(*schema(self.silver).names)
-            observed = events.observe(seen, F.unix_micros(F.max(self.silver.event_time)).alias("newest"))
-            delta.append_batch(observed, tables.silver, **once, batch_id=batch_id)
+            once(events.observe(seen, F.unix_micros(F.max(self.silver.event_time)).alias("newest")), tables.silver)
             self.newest = max(at for at in (self.newest, seen.get["newest"]) if at is not None)
         else:
             delta.ensure(spark, tables.silver, schema(self.silver))

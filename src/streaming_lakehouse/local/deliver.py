@@ -1,4 +1,4 @@
-"""Sends generated records to where a pipeline reads them: landing files, a Kafka topic or an event hub."""
+"""Sends generated records to where a pipeline reads them: landing files, a topic, an event hub, a socket."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from rich.console import Console
 from rich.progress import track
 
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
-from streaming_lakehouse.generation import CLEAN, Record, Shares, records
+from streaming_lakehouse.generation import CLEAN, SHARES, Record, Shares, records
+from streaming_lakehouse.local.topics import create_topic
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.settings import expanded, local_path, writing_to
-from streaming_lakehouse.sources import eventhubs, kafka, option, required, socket as tcp
+from streaming_lakehouse.sources import eventhubs, is_whole, kafka, option, required, socket as tcp
 from streaming_lakehouse.sources.secrets import redacted, refuse_in_clear, resolved
 
-_SHARES = ("duplicates", "late", "broken", "unknown_fields")
 ACCEPTS = {
-    "files": ("path", "rowsPerFile", "compression", *_SHARES),
-    "kafka": ("kafka.", "topic", "partitions", *_SHARES),
-    "eventhubs": (*eventhubs.OPTIONS, "kafka.", *_SHARES),
-    "socket": ("host", "port", *_SHARES),
+    "files": ("path", "rowsPerFile", "compression", *SHARES),
+    "kafka": ("kafka.", "topic", "partitions", *SHARES),
+    "eventhubs": (*eventhubs.OPTIONS, "kafka.", *SHARES),
+    "socket": ("host", "port", *SHARES),
 }
 _MOST_ROWS_PER_FILE = 10_000_000  # they are made in memory
 _MOST_PARTITIONS = 10_000
@@ -128,7 +128,7 @@ def _writing(truth: Path) -> Iterator[None]:
 
 def _whole(options: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = option(options, name, str(default))
-    if not (text and text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= most):
+    if text is None or not is_whole(text, 1, most):
         raise LakehouseError(f"generate: --option {name} is a whole number from 1 to {most:,}, not {text!r}")
     return int(text)
 
@@ -160,8 +160,11 @@ def _to_files(delivery: Delivery, made: Iterator[Record]) -> None:
         for number, chunk in enumerate(_chunks(delivery, made, per_file, "files")):
             first = delivery.start + number * per_file
             name = f"seed{delivery.seed}-{first:012d}-{first + len(chunk) - 1:012d}.jsonl"
-            lines = b"".join((record.value or b"") + b"\n" for record in chunk)
-            _put(folder / (name + ".gz" if compression == "gzip" else name), lines)
+            _put(folder / (name + ".gz" if compression == "gzip" else name), _lines(chunk))
+
+
+def _lines(chunk: list[Record]) -> bytes:
+    return b"".join((record.value or b"") + b"\n" for record in chunk)
 
 
 def _put(file: Path, lines: bytes) -> None:
@@ -176,10 +179,8 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
     options = resolved(delivery.options)
     kafka.check_servers(options)
     topic = option(options, "topic") or kafka.default_topic(delivery.pipeline)
-    client = {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
+    client = kafka.client_settings(options)
     producer = _producer("kafka", client)  # first, so that no topic is made for options that cannot be
-    from streaming_lakehouse.local.broker import create_topic
-
     create_topic(required("kafka", options, kafka.SERVERS), topic, partitions, client)
     _produce(delivery, made, producer, topic)
 
@@ -205,7 +206,7 @@ def _serve(server: socket.socket, delivery: Delivery, made: Iterator[Record]) ->
                 return False
         reader.settimeout(None)
         for chunk in _chunks(delivery, made, _CHUNK, "socket"):
-            reader.sendall(b"".join((record.value or b"") + b"\n" for record in chunk))
+            reader.sendall(_lines(chunk))
     return True
 
 

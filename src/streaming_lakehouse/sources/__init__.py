@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from socket import create_connection
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -11,6 +12,8 @@ from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.sources.secrets import refuse_in_clear
 from streaming_lakehouse.triggers import Trigger
+
+_CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Source:
     It raises LakehouseError where the options name none. `accepts` holds the options it takes, in Spark's spelling; one
     that ends in `.` stands for all that begin so. Those that are whole numbers are in `least` with the least of them,
     those that are true or false in `flags`. `ends` is false where there is no "all there is" that a run could take,
-    `is_kept` where what was sent once cannot be read again.
+    `is_kept` is false where what was sent once cannot be read again.
     """
 
     name: str
@@ -48,7 +51,7 @@ class Source:
         refuse_in_clear(options)
         for name, least in self.least.items():
             text = option(options, name)
-            if text is not None and not (text.isascii() and text.isdigit() and int(text) >= least):
+            if text is not None and not is_whole(text, least):
                 raise LakehouseError(f"source {self.name!r}: {name} is a whole number from {least} on, not {text!r}")
         for name in self.flags:
             text = option(options, name)
@@ -58,11 +61,9 @@ class Source:
     def _refuse_unknown(self, options: Mapping[str, str]) -> None:
         known = {name.lower() for name in self.accepts}
         prefixes = tuple(name.lower() for name in self.accepts if name.endswith("."))
-        for option in options:
-            if option.lower() not in known and not option.lower().startswith(prefixes or ("\0",)):
-                raise LakehouseError(
-                    f"source {self.name!r} has no option {option!r}{did_you_mean(option, self.accepts)}"
-                )
+        for name in options:
+            if name.lower() not in known and not name.lower().startswith(prefixes):
+                raise LakehouseError(f"source {self.name!r} has no option {name!r}{did_you_mean(name, self.accepts)}")
 
 
 def find_source(name: str) -> Source:
@@ -88,3 +89,17 @@ def required(source: str, options: Mapping[str, str], name: str) -> str:
     if not value:
         raise LakehouseError(f"source {source!r} needs --option {name}=…")
     return value
+
+
+def is_whole(text: str, least: int, most: float = float("inf")) -> bool:
+    """True for the digits of a whole number within the bounds; of endless ones only the first are read."""
+    return text.isascii() and text.isdigit() and least <= int(text[:20]) <= most
+
+
+def unreachable(host: str, port: int) -> str | None:
+    """Why nobody answers there, or None where somebody does."""
+    try:
+        create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except (OSError, UnicodeError) as error:  # the second for what can be no host's name
+        return getattr(error, "strerror", None) or str(error)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.session import on_databricks
 from streaming_lakehouse.sources import Request, Source, kafka, option
 from streaming_lakehouse.sources.secrets import keep_unseen, resolved
 
@@ -44,7 +44,7 @@ class ConnectionString:
 
     @classmethod
     def parse(cls, text: str) -> ConnectionString:
-        """Raises LakehouseError for what is no connection string, without repeating it."""
+        """Raises LakehouseError for what is no connection string, without repeating it; its key is unseen from here."""
         parts = dict(part.partition("=")[::2] for part in text.strip().strip(";").split(";"))
         parts = {name.strip(): value.strip() for name, value in parts.items()}
         missing = [name for name in _NEEDED if not parts.get(name)]
@@ -53,6 +53,7 @@ class ConnectionString:
         endpoint = re.fullmatch(r"sb://([A-Za-z0-9.-]+)(?::(\d{1,5}))?/?", parts["Endpoint"])
         if not endpoint:
             raise _wrong("has an Endpoint that is not sb://NAMESPACE.servicebus.windows.net/")
+        keep_unseen(text, parts["SharedAccessKey"])
         return cls(endpoint[1], int(endpoint[2] or PORT), parts["SharedAccessKeyName"], parts.get("EntityPath") or None)
 
 
@@ -64,7 +65,7 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     """
     given = with_credentials(request.options)
     # Its own server and login win over what the environment holds for another Kafka.
-    return kafka.records(spark, {**_passed_on(given), **of_kafka(given, shaded=_is_databricks())}, request.pipeline)
+    return kafka.records(spark, {**_passed_on(given), **of_kafka(given, shaded=on_databricks())}, request.pipeline)
 
 
 def place(request: Request) -> dict[str, str]:
@@ -99,7 +100,6 @@ def of_kafka(options: Mapping[str, str], *, shaded: bool) -> dict[str, str]:
 
 
 def _by_string(secret: str, prefix: str) -> dict[str, str]:
-    keep_unseen(secret, *(part.partition("=")[2] for part in secret.split(";") if part.startswith("SharedAccessKey=")))
     login = f'{prefix}{_PLAIN} required username="{USER}" password="{_quotable(secret)}";'
     return {"kafka.sasl.mechanism": "PLAIN", "kafka.sasl.jaas.config": login}
 
@@ -121,8 +121,7 @@ def _by_application(options: Mapping[str, str], host: str, prefix: str) -> dict[
 def of_librdkafka(options: Mapping[str, str]) -> dict[str, str]:
     """The settings of librdkafka, which sends generated records, for the same endpoint."""
     host, port, _ = _endpoint(options)
-    given = {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
-    given = {name: value for name, value in given.items() if not name.startswith("sasl.")}
+    given = kafka.client_settings(_passed_on(options))
     # Of the compressions Event Hubs knows gzip alone.
     client = {"bootstrap.servers": f"{host}:{port}", "security.protocol": "SASL_SSL", "compression.type": "none"}
     string = option(options, CONNECTION_STRING)
@@ -188,10 +187,6 @@ def _wrong(what: str) -> LakehouseError:
     return LakehouseError(
         f"source 'eventhubs': the connection string {what}; copy it whole from the namespace's shared access policies"
     )
-
-
-def _is_databricks() -> bool:
-    return "DATABRICKS_RUNTIME_VERSION" in os.environ
 
 
 _ACCEPTS = (*OPTIONS, *(name for name in kafka.ACCEPTS if name not in _NOT_KAFKAS))

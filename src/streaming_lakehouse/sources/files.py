@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.session import on_databricks
 from streaming_lakehouse.settings import local_path
 from streaming_lakehouse.sources import Request, Source, option, required
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
@@ -59,7 +59,7 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     within that part, from 0, and `source_timestamp` when the file was last changed.
     """
     given = {name: value for name, value in request.options.items() if name.lower() != "path"}
-    kind, options = ("cloudFiles", _of_auto_loader(given)) if _is_databricks() else ("text", _of_spark(given))
+    kind, options = ("cloudFiles", _of_auto_loader(given)) if on_databricks() else ("text", _of_spark(given))
     # With the line feed alone as the separator, a carriage return stays part of the record.
     reader = spark.readStream.format(kind).options(lineSep="\n", **options).schema("value string")
     lines = reader.load(landing_folder(request))
@@ -117,7 +117,7 @@ def _of_auto_loader(options: Mapping[str, str]) -> dict[str, str]:
 def landing_folder(request: Request) -> str:
     """Where the pipeline's files land: below `path`, a folder of this machine or of the workspace's storage."""
     path = required("files", request.options, "path").rstrip("/")
-    if "://" not in path and not _is_databricks():
+    if "://" not in path and not on_databricks():
         path = str(local_path("--option path", path))
     return f"{path}/{request.pipeline.bronze.table}"
 
@@ -125,13 +125,9 @@ def landing_folder(request: Request) -> str:
 def place(request: Request) -> dict[str, str]:
     """The folder. Raises LakehouseError where it is missing."""
     folder = landing_folder(request)
-    if "://" not in folder and not _is_databricks() and not Path(folder).is_dir():
+    if "://" not in folder and not on_databricks() and not Path(folder).is_dir():
         raise LakehouseError(f"source 'files': there is no folder {folder}; make it, or give another --option path=…")
     return {"path": folder}
-
-
-def _is_databricks() -> bool:
-    return "DATABRICKS_RUNTIME_VERSION" in os.environ
 
 
 SOURCE = Source("files", _ACCEPTS, read, place, _LEAST, _FLAGS)

@@ -13,7 +13,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.generation import Shares, records
+from streaming_lakehouse.generation import SHARES, Shares, records
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, Source, option
 from streaming_lakehouse.sources.envelope import RECORD
@@ -25,10 +25,7 @@ _ACCEPTS = (
     "rowsPerSecond",
     "maxRowsPerTrigger",
     "numPartitions",
-    "duplicates",
-    "late",
-    "broken",
-    "unknown_fields",
+    *SHARES,
 )
 _DEFAULT_ROWS = 10_000  # with the trigger available-now, which must come to an end
 _DEFAULT_RATE = 100.0  # rows a second with any other, where no numRows is given

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from collections.abc import Mapping
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.pipeline import Pipeline
-from streaming_lakehouse.sources import Request, Source, option, required
+from streaming_lakehouse.sources import Request, Source, option, required, unreachable
 from streaming_lakehouse.sources.secrets import resolved
 
 SERVERS = "kafka.bootstrap.servers"
@@ -60,7 +59,6 @@ LEAST = {
     "fetchOffset.retryIntervalMs": 0,
 }
 FLAGS = ("failOnDataLoss",)
-_CONNECT_SECONDS = 5
 
 
 def read(spark: SparkSession, request: Request) -> DataFrame:
@@ -88,6 +86,11 @@ def place(request: Request) -> dict[str, str]:
     return {name: value for name in _TOPICS if (value := option(options, name))}
 
 
+def client_settings(options: Mapping[str, str]) -> dict[str, str]:
+    """Those of the options that are for Kafka's client, by its own names for them."""
+    return {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
+
+
 def default_topic(pipeline: Pipeline) -> str:
     return pipeline.bronze.table.replace("_", "-")
 
@@ -106,7 +109,7 @@ def check_servers(options: Mapping[str, str]) -> None:
     """Raises LakehouseError unless every server is on loopback or spoken to in TLS, and one of them answers."""
     servers = [server.strip() for server in required("kafka", options, SERVERS).split(",")]
     protocol = (option(options, "kafka.security.protocol") or "PLAINTEXT").upper()
-    unreachable = []
+    silent = []
     for server in servers:
         if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(_host_and_port(server)[0]):
             raise LakehouseError(
@@ -114,13 +117,12 @@ def check_servers(options: Mapping[str, str]) -> None:
                 "add --option kafka.security.protocol=SASL_SSL (or SSL)"
             )
     for server in servers:
-        try:
-            socket.create_connection(_host_and_port(server), timeout=_CONNECT_SECONDS).close()
+        why = unreachable(*_host_and_port(server))
+        if why is None:
             return
-        except (OSError, UnicodeError) as error:  # the second for what can be no host's name
-            unreachable.append(f"{server} ({getattr(error, 'strerror', None) or error})")
+        silent.append(f"{server} ({why})")
     raise LakehouseError(
-        f"source 'kafka': no broker answers at {', '.join(unreachable)}; start one, or correct --option {SERVERS}=…"
+        f"source 'kafka': no broker answers at {', '.join(silent)}; start one, or correct --option {SERVERS}=…"
     )
 
 

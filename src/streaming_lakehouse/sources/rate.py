@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 
-from streaming_lakehouse.generation import Shares, records
+from streaming_lakehouse.generation import SHARES, Shares, records
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, Source, option
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
@@ -15,7 +15,6 @@ from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SHARES = ("duplicates", "late", "broken", "unknown_fields")
 _RATE = ("rowsPerSecond", "rampUpTime", "numPartitions")
 _MICRO_BATCH = ("rowsPerBatch", "numPartitions", "startTimestamp", "advanceMillisPerBatch")
 _MADE = T.StructType([RECORD["key"], RECORD["value"], T.StructField("row", T.LongType()), RECORD["source_timestamp"]])
@@ -66,7 +65,7 @@ _LEAST = {"rowsPerSecond": 1, "rowsPerBatch": 1, "numPartitions": 1, "advanceMil
 RATE, MICRO_BATCH = (
     Source(
         form,
-        (*options, "seed", *_SHARES),
+        (*options, "seed", *SHARES),
         _read(form, options),
         place,
         {name: least for name, least in _LEAST.items() if name in (*options, "seed")},

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.sources import Request, Source, option
+from streaming_lakehouse.sources import Request, Source, option, unreachable
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 HOST, PORT = "127.0.0.1", "9999"
 _LINES_PER_MILLISECOND = 2**20  # no task takes more in a batch that lasts so short
-_CONNECT_SECONDS = 5
 
 
 def read(spark: SparkSession, request: Request) -> DataFrame:
@@ -27,14 +25,12 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     Raises LakehouseError where nobody listens.
     """
     host, port = _address(request)
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except (OSError, UnicodeError) as error:  # the second for what can be no host's name
-        why = getattr(error, "strerror", None) or error
+    why = unreachable(host, int(port))
+    if why is not None:
         raise LakehouseError(
             f"source 'socket': nobody listens at {host}:{port} ({why}); start one: lakehouse "
             f"generate {request.pipeline.name} --to socket"
-        ) from error
+        )
     stream = spark.readStream.format("socket").option("host", host).option("port", port)
     placed = stream.option("includeTimestamp", "true").load().select(
         F.lit(None).cast("binary").alias("key"),
