@@ -50,7 +50,9 @@ class Bench:
     def plan(self) -> list[Place]:
         """Each contender once at the smallest size to warm up, then size by size in an order of its own each time."""
         order = random.Random(SEED)
-        plan = [Place(0, min(self.chosen.sizes), contender) for contender in self.chosen.contenders]
+        warm = {run["contender"] for run in self.results["runs"]}
+        cold = [contender for contender in self.chosen.contenders if contender not in warm]
+        plan = [Place(0, min(self.chosen.sizes), contender) for contender in cold]
         for repetition in range(1, self.chosen.repetitions + 1):
             for events in self.chosen.sizes:
                 shuffled = order.sample(self.chosen.contenders, k=len(self.chosen.contenders))
