@@ -199,6 +199,55 @@ def test_what_is_left_of_a_step_that_lost_its_other_half_is_refused(
     assert DeltaTable(lake / tables[0]).count() > 0
 
 
+@contextmanager
+def taken_from(backup: Path, lake: Path, part: str) -> Iterator[None]:
+    """Within, a part of the lake is as it was when the backup was made."""
+    newer = lake.with_name("newer")
+    (lake / part).rename(newer)
+    shutil.copytree(backup / part, lake / part)
+    yield
+    shutil.rmtree(lake / part)
+    newer.rename(lake / part)
+
+
+def test_a_half_that_came_back_from_a_backup_is_refused(run_weather: RunWeather, tmp_path: Path) -> None:
+    """Of an older checkpoint new rows would be skipped as known, of an older table rows would be missing."""
+    lake, backup, steps = tmp_path / "lake", tmp_path / "backup", ("bronze", "silver", "weather_alerts")
+    run_weather("generator", {"numRows": "300", "broken": "0.1"}, steps=steps)
+    shutil.copytree(lake, backup)
+    run_weather("generator", {"numRows": "600", "broken": "0.1"}, steps=steps)
+    tables = {"bronze": ["bronze"], "silver": ["silver", "quarantine"], "weather_alerts": ["gold"]}
+    for step, layers in tables.items():
+        refused = pytest.raises(
+            LakehouseError, match=rf"{layers[0]}\.weather.* has batch .*'{step}' knows of none after \d"
+        )
+        with taken_from(backup, lake, f"_checkpoints/weather/{step}"), refused:
+            run_weather("generator", {"numRows": "900"}, steps=(step,))
+        for layer in layers:
+            title = "weather_alerts" if layer == "gold" else "weather_readings"
+            refused = pytest.raises(LakehouseError, match=rf"'{step}' has batch .* {layer}\.{title} has none after \d")
+            with taken_from(backup, lake, f"{layer}/{title}"), refused:
+                run_weather("generator", {"numRows": "900"}, steps=(step,))
+    # Both halves from the backup are a whole again. And a batch without a row for quarantine, or for any table, is none
+    # that quarantine has lost.
+    for root in (backup, lake):
+        for rows in ("900", "900", "1200"):
+            run_weather("generator", {"numRows": rows, "broken": "0", "duplicates": "0"}, steps=steps, root=root)
+        assert DeltaTable(root / "bronze" / "weather_readings").count() == 1200
+
+
+def test_a_table_that_never_had_the_rows_of_its_checkpoint_is_refused(run_weather: RunWeather, tmp_path: Path) -> None:
+    """As one has not that silver made anew, without rows, when bronze's was gone."""
+    lake = tmp_path / "lake"
+    run_weather("generator", {"numRows": "300"}, steps=("bronze",))
+    shutil.rmtree(lake / "bronze")
+    run_weather("generator", {"numRows": "300"}, steps=("silver",))
+    with pytest.raises(
+        LakehouseError, match=r"'bronze' has batch 0 as written, but bronze\.weather_readings has none:"
+    ):
+        run_weather("generator", {"numRows": "600"}, steps=("bronze",))
+
+
 def test_a_lake_goes_on_from_the_source_it_began_with(run_weather: RunWeather, tmp_path: Path) -> None:
     """Offsets of one source mean nothing in another: rows would be passed over, or read twice."""
     landing = tmp_path / "landing" / "weather_readings"

@@ -17,12 +17,40 @@ def identity(checkpoint: str) -> str:
 
 def has_begun(checkpoint: str) -> bool:
     """True where the checkpoint knows of a batch that was begun."""
-    return _newest(Path(checkpoint) / "offsets") is not None
+    return newest_begun(checkpoint) is not None
 
 
-def has_ended_a_batch(checkpoint: str) -> bool:
-    """True where the checkpoint knows of a batch whose rows were written."""
-    return _newest(Path(checkpoint) / "commits") is not None
+def newest_begun(checkpoint: str) -> int | None:
+    """The number of the newest batch that the checkpoint knows of, or None."""
+    return _newest(Path(checkpoint) / "offsets")
+
+
+def newest_ended(checkpoint: str) -> int | None:
+    """The number of the newest batch whose rows the checkpoint knows as written, or None."""
+    return _newest(Path(checkpoint) / "commits")
+
+
+def note_written(checkpoint: str, table: str, batch: int) -> None:
+    """Notes in the checkpoint that `table` has the rows of `batch`: not every batch has rows for each table."""
+    _put(_written(checkpoint, table), str(batch))
+
+
+def newest_written(checkpoint: str, table: str) -> int | None:
+    """The newest batch that is noted for `table`, or None: the table surely had its rows once."""
+    note = _written(checkpoint, table)
+    return int(note.read_text()) if note.exists() else None
+
+
+def _written(checkpoint: str, table: str) -> Path:
+    return Path(checkpoint) / f"written.{table}"
+
+
+def _put(note: Path, text: str) -> None:
+    """All of the text or nothing of it, whenever the process dies."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    draft = note.with_name(f"{note.name}.draft")
+    draft.write_text(text)
+    os.replace(draft, note)
 
 
 def claim(checkpoint: str, place: Mapping[str, str]) -> None:
@@ -41,10 +69,7 @@ def claim(checkpoint: str, place: Mapping[str, str]) -> None:
                 f"remove {note}"
             )
         return
-    note.parent.mkdir(parents=True, exist_ok=True)
-    draft = note.with_suffix(".draft")
-    draft.write_text(json.dumps(dict(place)))
-    os.replace(draft, note)
+    _put(note, json.dumps(dict(place)))
 
 
 def _words(place: Mapping[str, str]) -> str:
@@ -60,7 +85,7 @@ def reopen_last_batch(checkpoint: str) -> int | None:
     a batch is opened again here: its entry in the commit log is removed, as if the run had died a moment sooner.
     """
     folder = Path(checkpoint)
-    begun, ended = _newest(folder / "offsets"), _newest(folder / "commits")
+    begun, ended = newest_begun(checkpoint), newest_ended(checkpoint)
     if begun is None or begun != ended:
         return begun
     if not (folder / "state").exists() or not _left_windows_open(folder, begun):

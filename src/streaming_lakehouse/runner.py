@@ -16,7 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import checkpoints, sources
+from streaming_lakehouse import ages, checkpoints, sources
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.failures import explained
 from streaming_lakehouse.layers import bronze, gold, silver
@@ -135,11 +135,13 @@ class Run:
             raise LakehouseError(
                 f"the checkpoint of step {step!r} is gone, but {names} has rows; they would be written twice: {rebuild}"
             )
-        if gone and checkpoints.has_ended_a_batch(checkpoint):
+        if gone and checkpoints.newest_ended(checkpoint) is not None:
             names = " and ".join(map(str, gone))
             raise LakehouseError(
                 f"{names} is gone, but the checkpoint of step {step!r} has its rows as written; {rebuild}"
             )
+        for table in there:
+            ages.refuse_another_age(step, checkpoint, table, rebuild)
 
     def tables(self, step: str) -> tuple[Table, ...]:
         """The tables that a step writes."""
