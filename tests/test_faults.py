@@ -14,12 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from conftest import RunWeather
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local.broker import Broker
+from streaming_lakehouse.local.deliver import Delivery, deliver
 from streaming_lakehouse.local.lock import checkpoint_lock
+from streaming_lakehouse.pipeline import load_pipeline
 
 # How often the run is killed: a few times in the suite; more, where one wants to know.
 KILLS = int(os.environ.get("LAKEHOUSE_KILLS", "2"))
@@ -259,3 +263,30 @@ def test_a_lake_goes_on_from_the_source_it_began_with(run_weather: RunWeather, t
         run_weather("files", {"path": str(landing.parent)}, steps=("bronze",))
     run_weather("generator", {"seed": "1", "numRows": "20"}, steps=("bronze",))
     assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 20
+
+
+def records_in(server: Broker, topic: str, rows: int) -> dict[str, str]:
+    """The options to read a topic that now has so many records."""
+    options = {"kafka.bootstrap.servers": server.bootstrap_servers}
+    deliver(Delivery(load_pipeline("weather"), 1, 0, rows, options | {"topic": topic}), "kafka", None)
+    return options | {"subscribe": topic}
+
+
+def test_a_topic_that_was_made_anew_is_another(broker: Broker, run_weather: RunWeather, tmp_path: Path) -> None:
+    """Its first records have the offsets of those that were read before, and would be passed over."""
+    before = records_in(broker, "made-anew", 10)
+    run_weather("kafka", before, steps=("bronze",))
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin.delete_topics(["made-anew"])["made-anew"].result()
+    after = records_in(broker, "made-anew", 30)
+    with pytest.raises(LakehouseError, match=r"subscribe made-anew, which is another .*\(its ids: topic made-anew "):
+        run_weather("kafka", after, steps=("bronze",))
+    assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 10
+
+
+def test_a_topic_of_another_broker_is_another(broker: Broker, run_weather: RunWeather, tmp_path: Path) -> None:
+    """Also where it stands at the same address: the cluster has an id of its own."""
+    with Broker(tmp_path / "first") as first:
+        run_weather("kafka", records_in(first, "moved", 10), steps=("bronze",))
+    with pytest.raises(LakehouseError, match=r"subscribe moved, which is another .*\(its ids: cluster "):
+        run_weather("kafka", records_in(broker, "moved", 30), steps=("bronze",))

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from streaming_lakehouse.errors import LakehouseError
 
@@ -53,23 +54,31 @@ def _put(note: Path, text: str) -> None:
     os.replace(draft, note)
 
 
-def claim(checkpoint: str, place: Mapping[str, str]) -> None:
+def claim(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
     """Notes beside the checkpoint in what place the records lie whose offsets it counts.
 
+    `ids` tell it from another that has come to the same place; where a run cannot know one of them it is not compared.
     Raises LakehouseError where it has begun with another place: its offsets would mean something else there, and
     records would be read twice or passed over.
     """
     note = Path(checkpoint) / "source.json"
+    before: dict[str, Any] = dict(place)
     if has_begun(checkpoint) and note.exists():
         before = json.loads(note.read_text())
-        if before != dict(place):
-            raise LakehouseError(
-                f"the checkpoint at {checkpoint} counts what came from {_words(before)}; it cannot go on with "
-                f"{_words(place)}: use another --root or --catalog. Where it is the same data in another place, "
-                f"remove {note}"
-            )
-        return
-    _put(note, json.dumps(dict(place)))
+    known = before.pop("ids", {})
+    otherwise = f"use another --root or --catalog. Where it is the same data in another place, remove {note}"
+    if before != dict(place):
+        raise LakehouseError(
+            f"the checkpoint at {checkpoint} counts what came from {_words(before)}; it cannot go on with "
+            f"{_words(place)}: {otherwise}"
+        )
+    others = [f"{name} {known[name]}, now {ids[name]}" for name in ids if known.get(name, ids[name]) != ids[name]]
+    if others:
+        raise LakehouseError(
+            f"the checkpoint at {checkpoint} counts what came from {_words(before)}, which is another by now or was "
+            f"made anew (its ids: {'; '.join(others)}): {otherwise}"
+        )
+    _put(note, json.dumps({**place, "ids": {**known, **ids}}))
 
 
 def _words(place: Mapping[str, str]) -> str:

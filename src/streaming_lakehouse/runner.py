@@ -62,7 +62,8 @@ class Run:
                 self._refuse_half_a_step(spark, step)
             if "bronze" in steps:
                 place = {"source": source.name, **source.place(self.request)}
-                checkpoints.claim(self.settings.checkpoint(self.pipeline.name, "bronze"), place)
+                ids = source.ids(spark, self.request)
+                checkpoints.claim(self.settings.checkpoint(self.pipeline.name, "bronze"), place, ids)
             starter = Starter(self, spark, source)
             for group in self._groups(steps):
                 if not _run_together([(step, starter) for step in group], board, stop):

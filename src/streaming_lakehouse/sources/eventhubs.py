@@ -63,9 +63,18 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     Raises LakehouseError where the connection string or the application's credentials are incomplete, or where the
     namespace does not answer.
     """
+    return kafka.records(spark, _all_of_kafka(request), request.pipeline)
+
+
+def ids(spark: SparkSession, request: Request) -> dict[str, str]:
+    """The namespace's and the event hub's, where the endpoint tells them."""
+    return kafka.ids_of(spark, _all_of_kafka(request), request.pipeline)
+
+
+def _all_of_kafka(request: Request) -> dict[str, str]:
     given = with_credentials(request.options)
     # Its own server and login win over what the environment holds for another Kafka.
-    return kafka.records(spark, {**_passed_on(given), **of_kafka(given, shaded=on_databricks())}, request.pipeline)
+    return {**_passed_on(given), **of_kafka(given, shaded=on_databricks())}
 
 
 def place(request: Request) -> dict[str, str]:
@@ -190,4 +199,4 @@ def _wrong(what: str) -> LakehouseError:
 
 
 _ACCEPTS = (*OPTIONS, *(name for name in kafka.ACCEPTS if name not in _NOT_KAFKAS))
-SOURCE = Source("eventhubs", _ACCEPTS, read, place, kafka.LEAST, kafka.FLAGS)
+SOURCE = Source("eventhubs", _ACCEPTS, read, place, kafka.LEAST, kafka.FLAGS, ids=ids)
