@@ -223,9 +223,19 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
 def _watch(queries: Mapping[str, StreamingQuery], board: Board) -> None:
     for step, query in queries.items():
         _raise_failure(step, query)
-        board.show(step, query)
+        _show(step, query, board)
         if not query.isActive:
             board.ended(step)
+
+
+def _show(step: str, query: StreamingQuery, board: Board) -> None:
+    board.show(step, query)
+    if late := board.states[step].late:
+        raise LakehouseError(
+            f"step {step!r} failed: Spark dropped {late:,} rows behind the watermark, which silver should have kept "
+            f"back, so that its table lacks them: move the table and the checkpoint of {step!r} away, to make it anew "
+            "from silver"
+        )
 
 
 def _raise_failure(step: str, query: StreamingQuery) -> None:
@@ -241,9 +251,9 @@ def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board)
         before = query.lastProgress
         while query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
             time.sleep(_POLL_SECONDS)
-            board.show(step, query)
+            _show(step, query, board)
         _raise_failure(step, query)  # before our own stop, which may leave an exception of its own
-        board.show(step, query)
+        _show(step, query, board)
         query.stop()
         board.stopped(step)
 
