@@ -20,6 +20,7 @@ from streaming_lakehouse import ages, checkpoints, sources
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.failures import explained
 from streaming_lakehouse.layers import bronze, gold, silver
+from streaming_lakehouse.local import jvm
 from streaming_lakehouse.local.lock import checkpoint_lock
 from streaming_lakehouse.pipeline import Gold, Pipeline
 from streaming_lakehouse.progress import Board
@@ -31,6 +32,7 @@ from streaming_lakehouse.triggers import Trigger
 
 _LOOK_SECONDS = 0.25  # the board is looked after so often
 _POLL_SECONDS = 0.05
+_CLUSTER_HEAP_MIB = 16 * 1024  # of a workspace's smaller machines
 _BYTES_OF_HEAP_PER_BYTE = 16  # silver's batch in memory against its compressed bytes in bronze, with room to spare
 
 
@@ -189,9 +191,8 @@ class Starter:
         return gold.start(events, pipeline.silver, gold_table, self.run.tables(gold_table.table)[0], query)
 
     def _batch_bytes(self) -> int:
-        memory = self.spark.conf.get("spark.driver.memory", None) if is_local(self.spark) else None
-        heap_mib = int(memory.removesuffix("m")) if memory and memory.endswith("m") else 16 * 1024
-        return heap_mib * 2**20 // _BYTES_OF_HEAP_PER_BYTE
+        heap = jvm.heap_mib() if is_local(self.spark) else _CLUSTER_HEAP_MIB
+        return heap * 2**20 // _BYTES_OF_HEAP_PER_BYTE
 
 
 def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threading.Event) -> bool:
