@@ -203,6 +203,16 @@ def test_what_is_left_of_a_step_that_lost_its_other_half_is_refused(
     assert DeltaTable(lake / tables[0]).count() > 0
 
 
+@pytest.mark.parametrize("log", ["offsets", "commits"])
+def test_a_cut_off_log_of_a_checkpoint_is_named(run_weather: RunWeather, tmp_path: Path, log: str) -> None:
+    """As a full disk leaves it: Spark speaks of the end of some input."""
+    run_weather("generator", {"numRows": "100"}, steps=("bronze",))
+    entry = tmp_path / "lake" / "_checkpoints" / "weather" / "bronze" / log / "0"
+    entry.write_bytes(entry.read_bytes()[:-5])
+    with pytest.raises(LakehouseError, match=rf"{entry} is cut off or damaged; bring it back"):
+        run_weather("generator", {"numRows": "200"}, steps=("bronze",))
+
+
 @contextmanager
 def taken_from(backup: Path, lake: Path, part: str) -> Iterator[None]:
     """Within, a part of the lake is as it was when the backup was made."""

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streaming_lakehouse.errors import LakehouseError
+
+_Told = TypeVar("_Told")
+_RESTORE = (
+    "bring it back from a backup, or rebuild: move away the checkpoint and the tables of its step, and those of the "
+    "steps after it"
+)
+_FORGET = "remove it, if all else is as it was: the next run writes it anew"
 
 
 def identity(checkpoint: str) -> str:
     """The identity Spark gave the checkpoint when it was made: another checkpoint has another."""
-    return str(json.loads((Path(checkpoint) / "metadata").read_text())["id"])
+    return _parsed(Path(checkpoint) / "metadata", _RESTORE, lambda text: str(json.loads(text)["id"]))
+
+
+def check(checkpoint: str) -> None:
+    """Raises LakehouseError where the newest entry of a log is cut off: Spark tells neither its file nor what to do."""
+    for log in (Path(checkpoint) / "offsets", Path(checkpoint) / "commits"):
+        newest = _newest(log)
+        if newest is not None:
+            _parsed(log / str(newest), _RESTORE, _entry)
 
 
 def has_begun(checkpoint: str) -> bool:
@@ -33,25 +48,44 @@ def newest_ended(checkpoint: str) -> int | None:
 
 def note_written(checkpoint: str, table: str, batch: int) -> None:
     """Notes in the checkpoint that `table` has the rows of `batch`: not every batch has rows for each table."""
-    _put(_written(checkpoint, table), str(batch))
+    _put(_written(checkpoint, table), {"batch": batch})
 
 
 def newest_written(checkpoint: str, table: str) -> int | None:
     """The newest batch that is noted for `table`, or None: the table surely had its rows once."""
     note = _written(checkpoint, table)
-    return int(note.read_text()) if note.exists() else None
+    return _parsed(note, _FORGET, lambda text: int(json.loads(text)["batch"])) if note.exists() else None
 
 
 def _written(checkpoint: str, table: str) -> Path:
-    return Path(checkpoint) / f"written.{table}"
+    return Path(checkpoint) / f"written.{table}.json"
 
 
-def _put(note: Path, text: str) -> None:
-    """All of the text or nothing of it, whenever the process dies."""
+def _put(note: Path, told: Mapping[str, Any]) -> None:
+    """All of it or nothing, whenever the process dies."""
     note.parent.mkdir(parents=True, exist_ok=True)
-    draft = note.with_name(f"{note.name}.draft")
-    draft.write_text(text)
+    draft = note.with_suffix(".draft")
+    draft.write_text(json.dumps(told))
     os.replace(draft, note)
+
+
+def _parsed(file: Path, remedy: str, parse: Callable[[str], _Told]) -> _Told:
+    """What `parse` makes of the file's text. Raises LakehouseError, with the remedy, where it is not whole."""
+    try:
+        return parse(file.read_text())
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakehouseError(f"{file} is cut off or damaged; {remedy}") from error
+    except OSError as error:
+        raise LakehouseError(f"{file} cannot be read: {error.strerror}; {remedy}") from error
+
+
+def _entry(text: str) -> dict[str, Any]:
+    """The object in an entry of a log, after its version; the sources' offsets, which follow, must be whole too."""
+    told, *offsets = text.splitlines()[1:]
+    for offset in offsets:
+        if offset != "-":  # a source without any yet
+            json.loads(offset)
+    return {} if offsets and not told else {**json.loads(told)}  # a continuous query tells its offsets alone
 
 
 def claim(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
@@ -64,7 +98,7 @@ def claim(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> 
     note = Path(checkpoint) / "source.json"
     before: dict[str, Any] = dict(place)
     if has_begun(checkpoint) and note.exists():
-        before = json.loads(note.read_text())
+        before = _parsed(note, _FORGET, lambda text: {**json.loads(text)})
     known = before.pop("ids", {})
     otherwise = f"use another --root or --catalog. Where it is the same data in another place, remove {note}"
     if before != dict(place):
@@ -78,7 +112,7 @@ def claim(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> 
             f"the checkpoint at {checkpoint} counts what came from {_words(before)}, which is another by now or was "
             f"made anew (its ids: {'; '.join(others)}): {otherwise}"
         )
-    _put(note, json.dumps({**place, "ids": {**known, **ids}}))
+    _put(note, {**place, "ids": {**known, **ids}})
 
 
 def _words(place: Mapping[str, str]) -> str:
@@ -109,12 +143,6 @@ def _newest(log: Path) -> int | None:
 
 
 def _left_windows_open(folder: Path, batch: int) -> bool:
-    before = _entry(folder / "offsets" / str(batch)).get("batchWatermarkMs", 0)
-    after = _entry(folder / "commits" / str(batch)).get("nextBatchWatermarkMs", 0)
+    before = _parsed(folder / "offsets" / str(batch), _RESTORE, _entry).get("batchWatermarkMs", 0)
+    after = _parsed(folder / "commits" / str(batch), _RESTORE, _entry).get("nextBatchWatermarkMs", 0)
     return bool(after > before)
-
-
-def _entry(path: Path) -> dict[str, int]:
-    """The second line of a log's file, after its version."""
-    entry: dict[str, int] = json.loads(path.read_text().splitlines()[1])
-    return entry

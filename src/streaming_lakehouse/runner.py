@@ -126,6 +126,7 @@ class Run:
     def _refuse_half_a_step(self, spark: SparkSession, step: str) -> None:
         """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell."""
         checkpoint, tables = self.settings.checkpoint(self.pipeline.name, step), self.tables(step)
+        checkpoints.check(checkpoint)
         there = [table for table in tables if delta.exists(spark, table)]
         gone = [table for table in tables if table not in there]
         filled = [] if checkpoints.has_begun(checkpoint) else [t for t in there if not delta.read(spark, t).isEmpty()]

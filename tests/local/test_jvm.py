@@ -12,6 +12,7 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local import archive, jvm
 
 PATIENCE_SECONDS = 60
@@ -94,6 +95,14 @@ def test_java_that_does_not_start_tells_why(
     (line,) = (line for line in ran.stderr.splitlines() if line.startswith("lakehouse: "))
     assert line.startswith("lakehouse: Java did not start: ")
     assert reason in line
+
+
+@pytest.mark.parametrize("chosen", ["4g", "0", "-1", "1e3"])
+def test_a_heap_that_is_no_number_is_told(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it takes."""
+    monkeypatch.setenv(jvm.HEAP_VARIABLE, chosen)
+    with pytest.raises(LakehouseError, match=f"LAKEHOUSE_HEAP_MIB is a whole number .* not '{chosen}'"):
+        jvm.heap_mib()
 
 
 def test_the_module_options_are_sparks_own(spark: SparkSession) -> None:

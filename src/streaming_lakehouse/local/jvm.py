@@ -18,7 +18,7 @@ from pathlib import Path
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local import archive, java
 
-OPTIONS_VARIABLE = "LAKEHOUSE_JAVA_OPTIONS"
+OPTIONS_VARIABLE, HEAP_VARIABLE = "LAKEHOUSE_JAVA_OPTIONS", "LAKEHOUSE_HEAP_MIB"
 PORT_VARIABLE, SECRET_VARIABLE = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
 
 # Spark's own list (org.apache.spark.launcher.JavaModuleOptions) but for --add-modules=jdk.incubator.vector: only the
@@ -132,9 +132,16 @@ def gateway() -> Iterator[None]:
 
 
 def heap_mib() -> int:
-    """A third of the machine's memory, between 1 and 8 GiB: a laptop has other things to do."""
+    """A third of the machine's memory, between 1 and 8 GiB: a laptop has other things to do.
+
+    Or as much as LAKEHOUSE_HEAP_MIB says. Raises LakehouseError where that is no number.
+    """
+    if chosen := os.environ.get(HEAP_VARIABLE):
+        if not chosen.isdecimal() or not int(chosen):
+            raise LakehouseError(f"{HEAP_VARIABLE} is a whole number of MiB, such as 4096, not {chosen!r}")
+        return int(chosen)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return int(os.environ.get("LAKEHOUSE_HEAP_MIB", "0")) or max(1024, min(8192, machine // 3))
+    return max(1024, min(8192, machine // 3))
 
 
 def _command(main: tuple[str, ...] = _MAIN) -> list[str]:

@@ -12,6 +12,7 @@ _REFERENCE = re.compile(r"\{\{secrets/([\w.@-]+)/([\w.-]+)\}\}")
 _SECRET_OPTION = re.compile(r"(?i)jaas|password|secret|token(?!\.?endpoint)|keystore\.key|connection.?string")
 _ENVIRONMENT = "LAKEHOUSE_"
 _KAFKA = _ENVIRONMENT + "KAFKA_"
+_LONGEST = 200  # of what a workspace says
 _unseen: set[str] = set()
 
 
@@ -69,4 +70,11 @@ def _secret(reference: re.Match[str]) -> str:
         from databricks.sdk.runtime import dbutils
     except Exception as error:
         raise LakehouseError(f"{reference[0]}: secret scopes can be read on Databricks only") from error
-    return str(dbutils.secrets.get(reference[1], reference[2]))
+    try:
+        return str(dbutils.secrets.get(reference[1], reference[2]))
+    except Exception as error:  # of several classes, the JVM's among them
+        said = next(iter(str(error).splitlines()), type(error).__name__)[:_LONGEST]
+        raise LakehouseError(
+            f"{reference[0]} cannot be read ({said}); see that scope and key are there, and that who runs this may "
+            f"read them: databricks secrets list-acls {reference[1]}"
+        ) from error
