@@ -16,7 +16,7 @@ import pytest
 from conftest import RunWeather
 from pyspark.sql import SparkSession
 
-from streaming_lakehouse import cli
+from streaming_lakehouse import cli, unseen
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares
 from streaming_lakehouse.local.broker import Broker
@@ -109,6 +109,12 @@ def told_by(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
     assert ended.value.code == 1
     assert said.startswith("lakehouse: ") and said.count("\n") == 1
     return said
+
+
+def test_no_line_has_a_credential_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever the text came from: here from the command line itself."""
+    unseen.keep_unseen("canary-0815")
+    assert "there is no source '***'" in told_by(("run", "weather", "--source", "canary-0815"), capsys)
 
 
 @pytest.fixture

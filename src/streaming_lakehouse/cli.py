@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import start_early
 from streaming_lakehouse.settings import Settings, local_path
+from streaming_lakehouse.unseen import redacted
 
 SOURCES = ("generator", "files", "kafka", "eventhubs", "socket", "rate", "rate-micro-batch")
 STOPPED = 130  # what a shell gives to a command that Ctrl-C has ended
@@ -283,5 +284,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _end(told: str) -> NoReturn:
-    print(f"lakehouse: {told}", file=sys.stderr)
+    print(f"lakehouse: {redacted(told)}", file=sys.stderr)
     sys.exit(1)

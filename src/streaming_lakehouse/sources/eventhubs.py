@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.sources import Request, Source, kafka, option
-from streaming_lakehouse.sources.secrets import keep_unseen, resolved
+from streaming_lakehouse.sources import Request, Source, kafka, option, unreachable
+from streaming_lakehouse.sources.secrets import resolved
+from streaming_lakehouse.unseen import keep_unseen
 
 CONNECTION_STRING = "eventhubs.connectionString"
 CLIENT_SECRET = "eventhubs.clientSecret"  # noqa: S105 - the option's name
@@ -73,6 +74,7 @@ def ids(spark: SparkSession, request: Request) -> dict[str, str]:
 
 def _all_of_kafka(request: Request) -> dict[str, str]:
     given = with_credentials(request.options)
+    check_namespace("source 'eventhubs'", given)
     # Its own server and login win over what the environment holds for another Kafka.
     return {**_passed_on(given), **of_kafka(given, shaded=on_databricks())}
 
@@ -91,6 +93,17 @@ def with_credentials(options: Mapping[str, str]) -> dict[str, str]:
 def event_hub(options: Mapping[str, str]) -> str:
     """The name of the event hub. Raises LakehouseError where the options name none."""
     return _endpoint(options)[2]
+
+
+def check_namespace(owner: str, options: Mapping[str, str]) -> None:
+    """Raises LakehouseError where the namespace does not answer."""
+    host, port, _ = _endpoint(options)
+    why = unreachable(host, port)
+    if why is not None:
+        raise LakehouseError(
+            f"{owner}: {host}:{port} does not answer ({why}); correct {_NAMESPACE}, or the Endpoint of the "
+            "connection string"
+        )
 
 
 def of_kafka(options: Mapping[str, str], *, shaded: bool) -> dict[str, str]:

@@ -7,23 +7,36 @@ import re
 from collections.abc import Iterable, Mapping
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.unseen import keep_unseen
 
 _REFERENCE = re.compile(r"\{\{secrets/([\w.@-]+)/([\w.-]+)\}\}")
 _SECRET_OPTION = re.compile(r"(?i)jaas|password|secret|token(?!\.?endpoint)|keystore\.key|connection.?string")
+# A login of Java's: its module, a word on whether it counts, and options, of which some are secret.
+_LOGIN = re.compile(r'[\w.$]+\s+(?:required|requisite|sufficient|optional)((?:\s+[\w.]+=(?:"[^"]*"|[^\s";]+))*)\s*;')
+_LOGIN_OPTION = re.compile(r'([\w.]+)=("[^"]*"|[^\s";]+)')
+_SECRET_PART = re.compile(r"(?i)password|secret|token|assertion|\Auser_")
 _ENVIRONMENT = "LAKEHOUSE_"
 _KAFKA = _ENVIRONMENT + "KAFKA_"
 _LONGEST = 200  # of what a workspace says
-_unseen: set[str] = set()
 
 
 def refuse_in_clear(options: Mapping[str, str]) -> None:
     """Raises LakehouseError for a credential on the command line, where `ps` and job logs would show it."""
     for name, value in options.items():
-        if _SECRET_OPTION.search(name) and not _REFERENCE.search(value):
+        if _SECRET_OPTION.search(name) and not _is_hidden(value.strip()):
             raise LakehouseError(
                 f"option {name!r} is a credential: give it as {variable(name)} in the environment, "
                 "or as {{secrets/SCOPE/KEY}}, not in clear on the command line"
             )
+
+
+def _is_hidden(value: str) -> bool:
+    """True for a reference, and for a login whose secret parts are references: it must have one beside what is open."""
+    login = _LOGIN.fullmatch(value)
+    if not login:
+        return bool(_REFERENCE.fullmatch(value))
+    parts = [text.strip('"') for name, text in _LOGIN_OPTION.findall(login[1]) if _SECRET_PART.search(name)]
+    return bool(parts) and all(map(_REFERENCE.fullmatch, parts))
 
 
 def variable(option: str) -> str:
@@ -51,18 +64,6 @@ def resolved(
         if _SECRET_OPTION.search(name) or _REFERENCE.search(given[name]):
             keep_unseen(value, *re.findall(r'"([^"]{6,})"', value))
     return filled
-
-
-def keep_unseen(*secrets: str) -> None:
-    """From now on `redacted` takes these out of what is told."""
-    _unseen.update(filter(None, secrets))
-
-
-def redacted(text: str) -> str:
-    """`text` without any credential that this process has come to know."""
-    for secret in sorted(_unseen, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
 
 
 def _secret(reference: re.Match[str]) -> str:
