@@ -10,7 +10,9 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.unseen import keep_unseen
 
 _REFERENCE = re.compile(r"\{\{secrets/([\w.@-]+)/([\w.-]+)\}\}")
-_SECRET_OPTION = re.compile(r"(?i)jaas|password|secret|token(?!\.?endpoint)|keystore\.key|connection.?string")
+_SECRET_OPTION = re.compile(
+    r"(?i)jaas|password|secret|token(?!\.?endpoint)|keystore\.key|connection.?string|private.?key\b"
+)
 # A login of Java's: its module, a word on whether it counts, and options, of which some are secret.
 _LOGIN = re.compile(r'[\w.$]+\s+(?:required|requisite|sufficient|optional)((?:\s+[\w.]+=(?:"[^"]*"|[^\s";]+))*)\s*;')
 _LOGIN_OPTION = re.compile(r'([\w.]+)=("[^"]*"|[^\s";]+)')
@@ -45,18 +47,22 @@ def variable(option: str) -> str:
 
 
 def resolved(
-    options: Mapping[str, str], environment: Mapping[str, str] = os.environ, also: Iterable[str] = ()
+    options: Mapping[str, str],
+    environment: Mapping[str, str] = os.environ,
+    also: Iterable[str] = (),
+    *,
+    is_kafka: bool = True,
 ) -> dict[str, str]:
     """The options with credentials filled in.
 
-    `{{secrets/SCOPE/KEY}}` in a value is read from the Databricks secret scope. From the environment come all options
-    of Kafka's, and those in `also`, by their `variable`. What the command line says goes first.
+    `{{secrets/SCOPE/KEY}}` in a value is read from the Databricks secret scope. From the environment come those in
+    `also`, by their `variable`, and for Kafka all of its options. What the command line says goes first.
     """
     ours = {name: environment[variable(name)] for name in also if variable(name) in environment}
     kafkas = {
         "kafka." + name.removeprefix(_KAFKA).lower().replace("_", "."): value
         for name, value in environment.items()
-        if name.startswith(_KAFKA)
+        if is_kafka and name.startswith(_KAFKA)
     }
     given = {**kafkas, **ours, **options}
     filled = {name: _REFERENCE.sub(_secret, value) for name, value in given.items()}
