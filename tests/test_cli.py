@@ -21,6 +21,8 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares
 from streaming_lakehouse.local.broker import Broker
 from streaming_lakehouse.local.ports import free_port
+from streaming_lakehouse.session import check_place
+from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sources import find_source
 
 KAFKA = ("run", "weather", "--source", "kafka")
@@ -42,6 +44,7 @@ TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
         (("run", "weather", "--root", "s3://bucket/lake"), "'s3://bucket/lake'"),
         (("run", "weather", "--root", "a", "--catalog", "b"), "give one of them"),
         (("run", "weather", "--catalog", "no`name"), "catalog name"),
+        (("run", "weather", "--catalog", "main"), "/Volumes/main/…, which only a cluster of the workspace sees; do it"),
         ((*KAFKA, "--option", "kafka.sasl.jaas.config=canary"), "LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG"),
         (("generate", "wether", "--to", "files"), "'wether'; did you mean 'weather'"),
         (("generate", "weather", "--to", "files"), "path"),
@@ -77,6 +80,20 @@ def test_a_mistake_is_told_in_one_line(
     assert "canary" not in said
     assert said.startswith("lakehouse: ") and said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["run", "show"])
+def test_a_folder_that_spark_does_not_see(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over Connect, before anything is connected to; a server on this machine sees it."""
+    monkeypatch.setenv("SPARK_REMOTE", "sc://spark.example.com:15002")
+    said = told_by((verb, "weather", "--root", str(tmp_path)), capsys)
+    assert (
+        f"--root {tmp_path} is a folder of this machine, which Spark at the other end of Connect does not see" in said
+    )
+    monkeypatch.setenv("SPARK_REMOTE", "sc://localhost:15002")
+    check_place(Settings(root=tmp_path), is_run=True)
 
 
 def test_a_missing_folder(run_weather: RunWeather, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from streaming_lakehouse.local import jvm
 from streaming_lakehouse.local.lock import checkpoint_lock
 from streaming_lakehouse.pipeline import Gold, Pipeline
 from streaming_lakehouse.progress import Board
-from streaming_lakehouse.session import get_session, is_local
+from streaming_lakehouse.session import check_place, get_session, is_local
 from streaming_lakehouse.settings import Settings, Table
 from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources import delta as upstream, envelope
@@ -74,6 +74,7 @@ class Run:
 
     def _checked(self) -> sources.Source:
         """Everything that can be told before Spark starts."""
+        check_place(self.settings, is_run=True)
         source = sources.find_source(self.source)
         source.check(self.options)
         if "bronze" in self.pipeline.chosen_steps(self.steps):
