@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from conftest import RunWeather
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.local.broker import Broker
+from streaming_lakehouse.local.broker import Broker, create_topic
 from streaming_lakehouse.local.deliver import Delivery, deliver
 from streaming_lakehouse.local.lock import checkpoint_lock
 from streaming_lakehouse.pipeline import load_pipeline
@@ -300,3 +302,20 @@ def test_a_topic_of_another_broker_is_another(broker: Broker, run_weather: RunWe
         run_weather("kafka", records_in(first, "moved", 10), steps=("bronze",))
     with pytest.raises(LakehouseError, match=r"subscribe moved, which is another .*\(its ids: cluster "):
         run_weather("kafka", records_in(broker, "moved", 30), steps=("bronze",))
+
+
+def test_records_that_are_gone_are_told_also_where_that_is_allowed(
+    broker: Broker, run_weather: RunWeather, tmp_path: Path
+) -> None:
+    """With failOnDataLoss=false a run goes on, and says which offsets it did not get."""
+    create_topic(broker.bootstrap_servers, "aged", 1)
+    run_weather("kafka", records_in(broker, "aged", 10), steps=("bronze",))
+    options = records_in(broker, "aged", 20)  # offsets 10 to 29
+    admin, gone = AdminClient({"bootstrap.servers": broker.bootstrap_servers}), TopicPartition("aged", 0, 25)
+    admin.delete_records([gone])[gone].result()
+    run = [sys.executable, "-m", "streaming_lakehouse", "run", "weather", "--source", "kafka", "--step", "bronze"]
+    words = [f"--option={name}={value}" for name, value in options.items()]
+    run += [*words, "--option=failOnDataLoss=false", "--root", str(tmp_path / "lake")]
+    ended = subprocess.run(run, stderr=subprocess.PIPE, text=True, check=True)
+    assert re.search(r"(?s)WARN Kafka\w+: Cannot fetch offset 10\b.*earliest offset: 25\b", ended.stderr), ended.stderr
+    assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 10 + 5
