@@ -97,6 +97,21 @@ def test_java_that_does_not_start_tells_why(
     assert reason in line
 
 
+def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    """Those of another day; one of today may be of a JVM that boots."""
+    left, booting, foreign = (tmp_path / name for name in ("lakehouse-jvm-a", "lakehouse-jvm-b", "others"))
+    for folder in (left, booting, foreign):
+        folder.mkdir()
+        (folder / "file").touch()
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for folder in (left, foreign):
+        os.utime(folder, (two_days_ago, two_days_ago))
+    unused = [sys.executable, "-c", "from streaming_lakehouse.local import jvm; jvm.start()"]
+    subprocess.run(unused, env=os.environ | {"TMPDIR": str(tmp_path)}, check=True)
+    assert not left.exists()
+    assert (booting / "file").exists() and (foreign / "file").exists()
+
+
 @pytest.mark.parametrize("chosen", ["4g", "0", "-1", "1e3"])
 def test_a_heap_that_is_no_number_is_told(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what it takes."""

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,8 @@ _MAIN = ("org.apache.spark.deploy.SparkSubmit", "pyspark-shell")
 _DEAF_TO_CTRL_C = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
 _CLOSING_WORDS = ("Error: Could not create the Java", "Error: A fatal exception has occurred")
 _POLL_SECONDS = 0.01
+_FOLDER = "lakehouse-jvm-"
+_LEFT_BEHIND_SECONDS = 24 * 3600
 
 
 @dataclass
@@ -93,10 +95,20 @@ def start() -> Jvm:
     """The JVM of this process, which begins to boot on the first call; that takes a few milliseconds."""
     if not _jvms:
         command = _command()
-        folder = Path(tempfile.mkdtemp(prefix="lakehouse-jvm-"))
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
         process = subprocess.Popen([*_DEAF_TO_CTRL_C, *command], stdin=subprocess.PIPE, env=_environment(folder))
         _jvms.append(Jvm(process, folder))
+        _remove_left_behind()
     return _jvms[0]
+
+
+def _remove_left_behind() -> None:
+    """Removes the folders of processes that were killed while their JVM booted, which takes seconds and not a day."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with suppress(OSError):  # another was faster, or it is another user's
+            status = folder.stat(follow_symlinks=False)
+            if status.st_uid == os.getuid() and time.time() - status.st_mtime > _LEFT_BEHIND_SECONDS:
+                shutil.rmtree(folder)
 
 
 def end_unused() -> None:
