@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyspark.sql import SparkSession
@@ -23,6 +25,22 @@ from streaming_lakehouse.triggers import parse_trigger
 os.environ.setdefault("LAKEHOUSE_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 RunWeather = Callable[..., Board]
+
+
+class Scopes:
+    """Stands in for a workspace's `dbutils.secrets`: one scope, and none other may be read."""
+
+    def get(self, scope: str, key: str) -> str:
+        if scope != "ours":
+            raise RuntimeError(f"PERMISSION_DENIED: no READ on scope {scope}\n\tat com.databricks.Secrets.get")
+        return f"canary-of-{key}"
+
+
+@pytest.fixture
+def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secrets of a workspace: `canary-of-KEY` for every key of the scope `ours`."""
+    runtime = SimpleNamespace(dbutils=SimpleNamespace(secrets=Scopes()))
+    monkeypatch.setitem(sys.modules, "databricks.sdk.runtime", runtime)
 
 
 @pytest.fixture(scope="session")

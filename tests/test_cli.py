@@ -16,11 +16,13 @@ import pytest
 from conftest import RunWeather
 from pyspark.sql import SparkSession
 
-from streaming_lakehouse import cli
+from streaming_lakehouse import cli, unseen
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares
 from streaming_lakehouse.local.broker import Broker
 from streaming_lakehouse.local.ports import free_port
+from streaming_lakehouse.session import check_place
+from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sources import find_source
 
 KAFKA = ("run", "weather", "--source", "kafka")
@@ -42,6 +44,7 @@ TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
         (("run", "weather", "--root", "s3://bucket/lake"), "'s3://bucket/lake'"),
         (("run", "weather", "--root", "a", "--catalog", "b"), "give one of them"),
         (("run", "weather", "--catalog", "no`name"), "catalog name"),
+        (("run", "weather", "--catalog", "main"), "/Volumes/main/…, which only a cluster of the workspace sees; do it"),
         ((*KAFKA, "--option", "kafka.sasl.jaas.config=canary"), "LAKEHOUSE_KAFKA_SASL_JAAS_CONFIG"),
         (("generate", "wether", "--to", "files"), "'wether'; did you mean 'weather'"),
         (("generate", "weather", "--to", "files"), "path"),
@@ -79,6 +82,20 @@ def test_a_mistake_is_told_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("verb", ["run", "show"])
+def test_a_folder_that_spark_does_not_see(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over Connect, before anything is connected to; a server on this machine sees it."""
+    monkeypatch.setenv("SPARK_REMOTE", "sc://spark.example.com:15002")
+    said = told_by((verb, "weather", "--root", str(tmp_path)), capsys)
+    assert (
+        f"--root {tmp_path} is a folder of this machine, which Spark at the other end of Connect does not see" in said
+    )
+    monkeypatch.setenv("SPARK_REMOTE", "sc://localhost:15002")
+    check_place(Settings(root=tmp_path), is_run=True)
+
+
 def test_a_missing_folder(run_weather: RunWeather, tmp_path: Path) -> None:
     """The folder is named."""
     with pytest.raises(LakehouseError, match=str(tmp_path / "nowhere")):
@@ -109,6 +126,12 @@ def told_by(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
     assert ended.value.code == 1
     assert said.startswith("lakehouse: ") and said.count("\n") == 1
     return said
+
+
+def test_no_line_has_a_credential_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever the text came from: here from the command line itself."""
+    unseen.keep_unseen("canary-0815")
+    assert "there is no source '***'" in told_by(("run", "weather", "--source", "canary-0815"), capsys)
 
 
 @pytest.fixture

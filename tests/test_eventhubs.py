@@ -29,8 +29,8 @@ from streaming_lakehouse.local.ports import free_port
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, eventhubs, find_source
 from streaming_lakehouse.sources.eventhubs import ConnectionString, of_kafka
-from streaming_lakehouse.sources.secrets import redacted
 from streaming_lakehouse.triggers import parse_trigger
+from streaming_lakehouse.unseen import redacted
 
 CANARY = "canary4711canary4711canary4711canary4711caQ="
 STRING = f"Endpoint=sb://weather.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey={CANARY}"
@@ -120,6 +120,20 @@ def test_an_application_of_entra_id_logs_in_by_oauth() -> None:
 def test_what_is_missing_is_named(options: dict[str, str], told: str) -> None:
     with pytest.raises(LakehouseError, match=told):
         eventhubs.place(request(**options))
+
+
+@pytest.mark.parametrize("way", ["run", "generate"])
+def test_a_namespace_that_does_not_answer_is_told(
+    run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """By Event Hubs' own options, not by Kafka's."""
+    monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CLIENT_SECRET", SECRET_OF_APPLICATION)
+    silent = request(namespace=f"localhost:{free_port()}", name="e", clientId="c", tenantId="t").options
+    with pytest.raises(LakehouseError, match=r"eventhubs'?: localhost:\d+ does not .*correct eventhubs\.namespace"):
+        if way == "run":
+            run_weather("eventhubs", dict(silent), steps=("bronze",))
+        else:
+            deliver(Delivery(load_pipeline("weather"), 3, 0, 1, silent), "eventhubs", None)
 
 
 def test_an_application_without_its_secret_is_told() -> None:
@@ -354,7 +368,7 @@ def test_a_missing_event_hub_is_told(
     namespace: Namespace, run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, namespace.string())
-    with pytest.raises(LakehouseError, match="does not exist"):
+    with pytest.raises(LakehouseError, match=r"does not exist.*eventhubs\.name="):
         run_weather("eventhubs", {"eventhubs.name": "nowhere", **namespace.trust}, steps=("bronze",))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,12 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from conftest import RunWeather
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local.broker import Broker, create_topic
+from streaming_lakehouse.local.deliver import Delivery, deliver
 from streaming_lakehouse.local.lock import checkpoint_lock
+from streaming_lakehouse.pipeline import load_pipeline
 
 # How often the run is killed: a few times in the suite; more, where one wants to know.
 KILLS = int(os.environ.get("LAKEHOUSE_KILLS", "2"))
@@ -199,6 +205,65 @@ def test_what_is_left_of_a_step_that_lost_its_other_half_is_refused(
     assert DeltaTable(lake / tables[0]).count() > 0
 
 
+@pytest.mark.parametrize("log", ["offsets", "commits"])
+def test_a_cut_off_log_of_a_checkpoint_is_named(run_weather: RunWeather, tmp_path: Path, log: str) -> None:
+    """As a full disk leaves it: Spark speaks of the end of some input."""
+    run_weather("generator", {"numRows": "100"}, steps=("bronze",))
+    entry = tmp_path / "lake" / "_checkpoints" / "weather" / "bronze" / log / "0"
+    entry.write_bytes(entry.read_bytes()[:-5])
+    with pytest.raises(LakehouseError, match=rf"{entry} is cut off or damaged; bring it back"):
+        run_weather("generator", {"numRows": "200"}, steps=("bronze",))
+
+
+@contextmanager
+def taken_from(backup: Path, lake: Path, part: str) -> Iterator[None]:
+    """Within, a part of the lake is as it was when the backup was made."""
+    newer = lake.with_name("newer")
+    (lake / part).rename(newer)
+    shutil.copytree(backup / part, lake / part)
+    yield
+    shutil.rmtree(lake / part)
+    newer.rename(lake / part)
+
+
+def test_a_half_that_came_back_from_a_backup_is_refused(run_weather: RunWeather, tmp_path: Path) -> None:
+    """Of an older checkpoint new rows would be skipped as known, of an older table rows would be missing."""
+    lake, backup, steps = tmp_path / "lake", tmp_path / "backup", ("bronze", "silver", "weather_alerts")
+    run_weather("generator", {"numRows": "300", "broken": "0.1"}, steps=steps)
+    shutil.copytree(lake, backup)
+    run_weather("generator", {"numRows": "600", "broken": "0.1"}, steps=steps)
+    tables = {"bronze": ["bronze"], "silver": ["silver", "quarantine"], "weather_alerts": ["gold"]}
+    for step, layers in tables.items():
+        refused = pytest.raises(
+            LakehouseError, match=rf"{layers[0]}\.weather.* has batch .*'{step}' knows of none after \d"
+        )
+        with taken_from(backup, lake, f"_checkpoints/weather/{step}"), refused:
+            run_weather("generator", {"numRows": "900"}, steps=(step,))
+        for layer in layers:
+            title = "weather_alerts" if layer == "gold" else "weather_readings"
+            refused = pytest.raises(LakehouseError, match=rf"'{step}' has batch .* {layer}\.{title} has none after \d")
+            with taken_from(backup, lake, f"{layer}/{title}"), refused:
+                run_weather("generator", {"numRows": "900"}, steps=(step,))
+    # Both halves from the backup are a whole again. And a batch without a row for quarantine, or for any table, is none
+    # that quarantine has lost.
+    for root in (backup, lake):
+        for rows in ("900", "900", "1200"):
+            run_weather("generator", {"numRows": rows, "broken": "0", "duplicates": "0"}, steps=steps, root=root)
+        assert DeltaTable(root / "bronze" / "weather_readings").count() == 1200
+
+
+def test_a_table_that_never_had_the_rows_of_its_checkpoint_is_refused(run_weather: RunWeather, tmp_path: Path) -> None:
+    """As one has not that silver made anew, without rows, when bronze's was gone."""
+    lake = tmp_path / "lake"
+    run_weather("generator", {"numRows": "300"}, steps=("bronze",))
+    shutil.rmtree(lake / "bronze")
+    run_weather("generator", {"numRows": "300"}, steps=("silver",))
+    with pytest.raises(
+        LakehouseError, match=r"'bronze' has batch 0 as written, but bronze\.weather_readings has none:"
+    ):
+        run_weather("generator", {"numRows": "600"}, steps=("bronze",))
+
+
 def test_a_lake_goes_on_from_the_source_it_began_with(run_weather: RunWeather, tmp_path: Path) -> None:
     """Offsets of one source mean nothing in another: rows would be passed over, or read twice."""
     landing = tmp_path / "landing" / "weather_readings"
@@ -210,3 +275,47 @@ def test_a_lake_goes_on_from_the_source_it_began_with(run_weather: RunWeather, t
         run_weather("files", {"path": str(landing.parent)}, steps=("bronze",))
     run_weather("generator", {"seed": "1", "numRows": "20"}, steps=("bronze",))
     assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 20
+
+
+def records_in(server: Broker, topic: str, rows: int) -> dict[str, str]:
+    """The options to read a topic that now has so many records."""
+    options = {"kafka.bootstrap.servers": server.bootstrap_servers}
+    deliver(Delivery(load_pipeline("weather"), 1, 0, rows, options | {"topic": topic}), "kafka", None)
+    return options | {"subscribe": topic}
+
+
+def test_a_topic_that_was_made_anew_is_another(broker: Broker, run_weather: RunWeather, tmp_path: Path) -> None:
+    """Its first records have the offsets of those that were read before, and would be passed over."""
+    before = records_in(broker, "made-anew", 10)
+    run_weather("kafka", before, steps=("bronze",))
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin.delete_topics(["made-anew"])["made-anew"].result()
+    after = records_in(broker, "made-anew", 30)
+    with pytest.raises(LakehouseError, match=r"subscribe made-anew, which is another .*\(its ids: topic made-anew "):
+        run_weather("kafka", after, steps=("bronze",))
+    assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 10
+
+
+def test_a_topic_of_another_broker_is_another(broker: Broker, run_weather: RunWeather, tmp_path: Path) -> None:
+    """Also where it stands at the same address: the cluster has an id of its own."""
+    with Broker(tmp_path / "first") as first:
+        run_weather("kafka", records_in(first, "moved", 10), steps=("bronze",))
+    with pytest.raises(LakehouseError, match=r"subscribe moved, which is another .*\(its ids: cluster "):
+        run_weather("kafka", records_in(broker, "moved", 30), steps=("bronze",))
+
+
+def test_records_that_are_gone_are_told_also_where_that_is_allowed(
+    broker: Broker, run_weather: RunWeather, tmp_path: Path
+) -> None:
+    """With failOnDataLoss=false a run goes on, and says which offsets it did not get."""
+    create_topic(broker.bootstrap_servers, "aged", 1)
+    run_weather("kafka", records_in(broker, "aged", 10), steps=("bronze",))
+    options = records_in(broker, "aged", 20)  # offsets 10 to 29
+    admin, gone = AdminClient({"bootstrap.servers": broker.bootstrap_servers}), TopicPartition("aged", 0, 25)
+    admin.delete_records([gone])[gone].result()
+    run = [sys.executable, "-m", "streaming_lakehouse", "run", "weather", "--source", "kafka", "--step", "bronze"]
+    words = [f"--option={name}={value}" for name, value in options.items()]
+    run += [*words, "--option=failOnDataLoss=false", "--root", str(tmp_path / "lake")]
+    ended = subprocess.run(run, stderr=subprocess.PIPE, text=True, check=True)
+    assert re.search(r"(?s)WARN Kafka\w+: Cannot fetch offset 10\b.*earliest offset: 25\b", ended.stderr), ended.stderr
+    assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 10 + 5

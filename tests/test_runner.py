@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 
@@ -48,3 +48,24 @@ def test_a_step_that_fails_while_it_is_stopped_is_named(spark: SparkSession, tmp
     board = Watched(("silver",), Console(file=io.StringIO()))
     with pytest.raises(LakehouseError, match="step 'silver' failed"):
         _run_together([("silver", failing)], board, failing.stop)  # type: ignore[list-item]
+
+
+class Dropping:
+    """Starts a step whose rows are an hour earlier with each batch: Spark drops those behind the watermark."""
+
+    def __init__(self, spark: SparkSession, checkpoint: Path) -> None:
+        self.spark, self.checkpoint = spark, checkpoint
+
+    def start(self, step: str) -> StreamingQuery:
+        numbers = self.spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).load()
+        times = numbers.select(F.timestamp_seconds(F.lit(10**9) - F.col("value") * 3600).alias("time"))
+        distinct = times.withWatermark("time", "1 second").dropDuplicates(["time"])
+        return distinct.writeStream.format("noop").option("checkpointLocation", str(self.checkpoint)).start()
+
+
+def test_a_row_that_spark_drops_ends_the_run_at_once(spark: SparkSession, tmp_path: Path) -> None:
+    """It is no end that the run has by itself; a notebook's run fails by it as the command's does."""
+    board = Board(("hourly",), Console(file=io.StringIO()))
+    with pytest.raises(LakehouseError, match=r"step 'hourly' failed: Spark dropped \d+ rows behind the watermark"):
+        _run_together([("hourly", Dropping(spark, tmp_path))], board, threading.Event())  # type: ignore[list-item]
+    assert not spark.streams.active

@@ -13,6 +13,7 @@ from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, files, find_source, kafka
 from streaming_lakehouse.sources.generator import GeneratorReader, Plan
 from streaming_lakehouse.triggers import parse_trigger
+from streaming_lakehouse.unseen import redacted
 
 SERVERS = "kafka.bootstrap.servers"
 DEFAULTS = {"maxFileAge": "36500d", "recursiveFileLookup": "true"}
@@ -29,6 +30,8 @@ def request(**options: str) -> Request:
         ("kafka", "maxoffsetspertrigger", "0", "from 1 on, not '0'"),
         ("kafka", "failOnDataLoss", "maybe", "failOnDataLoss is true or false, not 'maybe'"),
         ("kafka", "kafka.ssl.keystore.key", "-----BEGIN canary", "LAKEHOUSE_KAFKA_SSL_KEYSTORE_KEY"),
+        ("files", "cloudFiles.clientSecret", "canary", "LAKEHOUSE_CLOUD_FILES_CLIENT_SECRET"),
+        ("files", "cloudFiles.privateKey", "-----BEGIN canary", "LAKEHOUSE_CLOUD_FILES_PRIVATE_KEY"),
         ("files", "maxFilesPerTrigger", "-1", "maxFilesPerTrigger is a whole number"),
         ("generator", "maxRowsPerTrigger", "0", "maxRowsPerTrigger is a whole number from 1 on, not '0'"),
         ("generator", "numRows", "1e6", "numRows is a whole number from 0 on"),
@@ -93,6 +96,23 @@ def test_options_of_the_file_stream_are_auto_loaders_on_databricks() -> None:
     }
     with pytest.raises(LakehouseError, match="no option 'latestFirst'"):
         files._of_auto_loader({"latestFirst": "true"})
+
+
+def test_credentials_of_auto_loader_come_from_where_the_refusal_says(
+    workspace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the variable, or by the reference; and nothing that the environment holds for Kafka comes with them."""
+    monkeypatch.setenv("LAKEHOUSE_CLOUD_FILES_CLIENT_SECRET", "canary-0815")
+    monkeypatch.setenv("LAKEHOUSE_KAFKA_SASL_PASSWORD", "canary-4711")
+    given = {"cloudFiles.connectionString": "{{secrets/ours/queue}}", "cloudFiles.privateKeyId": "k-1"}
+    find_source("files").check(given)
+    assert files._of_auto_loader(given) == {
+        "cloudFiles.format": "text",
+        "cloudFiles.clientSecret": "canary-0815",
+        "cloudFiles.connectionString": "canary-of-queue",
+        "cloudFiles.privateKeyId": "k-1",
+    }
+    assert redacted("refused: canary-0815, canary-of-queue") == "refused: ***, ***"
 
 
 def test_options_of_auto_loader_are_told_of_where_they_do_not_count(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,47 +4,115 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from streaming_lakehouse.errors import LakehouseError
+
+_Told = TypeVar("_Told")
+_RESTORE = (
+    "bring it back from a backup, or rebuild: move away the checkpoint and the tables of its step, and those of the "
+    "steps after it"
+)
+_FORGET = "remove it, if all else is as it was: the next run writes it anew"
 
 
 def identity(checkpoint: str) -> str:
     """The identity Spark gave the checkpoint when it was made: another checkpoint has another."""
-    return str(json.loads((Path(checkpoint) / "metadata").read_text())["id"])
+    return _parsed(Path(checkpoint) / "metadata", _RESTORE, lambda text: str(json.loads(text)["id"]))
+
+
+def check(checkpoint: str) -> None:
+    """Raises LakehouseError where the newest entry of a log is cut off: Spark tells neither its file nor what to do."""
+    for log in (Path(checkpoint) / "offsets", Path(checkpoint) / "commits"):
+        newest = _newest(log)
+        if newest is not None:
+            _parsed(log / str(newest), _RESTORE, _entry)
 
 
 def has_begun(checkpoint: str) -> bool:
     """True where the checkpoint knows of a batch that was begun."""
-    return _newest(Path(checkpoint) / "offsets") is not None
+    return newest_begun(checkpoint) is not None
 
 
-def has_ended_a_batch(checkpoint: str) -> bool:
-    """True where the checkpoint knows of a batch whose rows were written."""
-    return _newest(Path(checkpoint) / "commits") is not None
+def newest_begun(checkpoint: str) -> int | None:
+    """The number of the newest batch that the checkpoint knows of, or None."""
+    return _newest(Path(checkpoint) / "offsets")
 
 
-def claim(checkpoint: str, place: Mapping[str, str]) -> None:
+def newest_ended(checkpoint: str) -> int | None:
+    """The number of the newest batch whose rows the checkpoint knows as written, or None."""
+    return _newest(Path(checkpoint) / "commits")
+
+
+def note_written(checkpoint: str, table: str, batch: int) -> None:
+    """Notes in the checkpoint that `table` has the rows of `batch`: not every batch has rows for each table."""
+    _put(_written(checkpoint, table), {"batch": batch})
+
+
+def newest_written(checkpoint: str, table: str) -> int | None:
+    """The newest batch that is noted for `table`, or None: the table surely had its rows once."""
+    note = _written(checkpoint, table)
+    return _parsed(note, _FORGET, lambda text: int(json.loads(text)["batch"])) if note.exists() else None
+
+
+def _written(checkpoint: str, table: str) -> Path:
+    return Path(checkpoint) / f"written.{table}.json"
+
+
+def _put(note: Path, told: Mapping[str, Any]) -> None:
+    """All of it or nothing, whenever the process dies."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    draft = note.with_suffix(".draft")
+    draft.write_text(json.dumps(told))
+    os.replace(draft, note)
+
+
+def _parsed(file: Path, remedy: str, parse: Callable[[str], _Told]) -> _Told:
+    """What `parse` makes of the file's text. Raises LakehouseError, with the remedy, where it is not whole."""
+    try:
+        return parse(file.read_text())
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakehouseError(f"{file} is cut off or damaged; {remedy}") from error
+    except OSError as error:
+        raise LakehouseError(f"{file} cannot be read: {error.strerror}; {remedy}") from error
+
+
+def _entry(text: str) -> dict[str, Any]:
+    """The object in an entry of a log, after its version; the sources' offsets, which follow, must be whole too."""
+    told, *offsets = text.splitlines()[1:]
+    for offset in offsets:
+        if offset != "-":  # a source without any yet
+            json.loads(offset)
+    return {} if offsets and not told else {**json.loads(told)}  # a continuous query tells its offsets alone
+
+
+def claim(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
     """Notes beside the checkpoint in what place the records lie whose offsets it counts.
 
+    `ids` tell it from another that has come to the same place; where a run cannot know one of them it is not compared.
     Raises LakehouseError where it has begun with another place: its offsets would mean something else there, and
     records would be read twice or passed over.
     """
     note = Path(checkpoint) / "source.json"
+    before: dict[str, Any] = dict(place)
     if has_begun(checkpoint) and note.exists():
-        before = json.loads(note.read_text())
-        if before != dict(place):
-            raise LakehouseError(
-                f"the checkpoint at {checkpoint} counts what came from {_words(before)}; it cannot go on with "
-                f"{_words(place)}: use another --root or --catalog. Where it is the same data in another place, "
-                f"remove {note}"
-            )
-        return
-    note.parent.mkdir(parents=True, exist_ok=True)
-    draft = note.with_suffix(".draft")
-    draft.write_text(json.dumps(dict(place)))
-    os.replace(draft, note)
+        before = _parsed(note, _FORGET, lambda text: {**json.loads(text)})
+    known = before.pop("ids", {})
+    otherwise = f"use another --root or --catalog. Where it is the same data in another place, remove {note}"
+    if before != dict(place):
+        raise LakehouseError(
+            f"the checkpoint at {checkpoint} counts what came from {_words(before)}; it cannot go on with "
+            f"{_words(place)}: {otherwise}"
+        )
+    others = [f"{name} {known[name]}, now {ids[name]}" for name in ids if known.get(name, ids[name]) != ids[name]]
+    if others:
+        raise LakehouseError(
+            f"the checkpoint at {checkpoint} counts what came from {_words(before)}, which is another by now or was "
+            f"made anew (its ids: {'; '.join(others)}): {otherwise}"
+        )
+    _put(note, {**place, "ids": {**known, **ids}})
 
 
 def _words(place: Mapping[str, str]) -> str:
@@ -60,7 +128,7 @@ def reopen_last_batch(checkpoint: str) -> int | None:
     a batch is opened again here: its entry in the commit log is removed, as if the run had died a moment sooner.
     """
     folder = Path(checkpoint)
-    begun, ended = _newest(folder / "offsets"), _newest(folder / "commits")
+    begun, ended = newest_begun(checkpoint), newest_ended(checkpoint)
     if begun is None or begun != ended:
         return begun
     if not (folder / "state").exists() or not _left_windows_open(folder, begun):
@@ -75,12 +143,6 @@ def _newest(log: Path) -> int | None:
 
 
 def _left_windows_open(folder: Path, batch: int) -> bool:
-    before = _entry(folder / "offsets" / str(batch)).get("batchWatermarkMs", 0)
-    after = _entry(folder / "commits" / str(batch)).get("nextBatchWatermarkMs", 0)
+    before = _parsed(folder / "offsets" / str(batch), _RESTORE, _entry).get("batchWatermarkMs", 0)
+    after = _parsed(folder / "commits" / str(batch), _RESTORE, _entry).get("nextBatchWatermarkMs", 0)
     return bool(after > before)
-
-
-def _entry(path: Path) -> dict[str, int]:
-    """The second line of a log's file, after its version."""
-    entry: dict[str, int] = json.loads(path.read_text().splitlines()[1])
-    return entry

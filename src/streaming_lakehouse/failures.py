@@ -9,13 +9,14 @@ from typing import Any
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from streaming_lakehouse.sources.secrets import redacted
+from streaming_lakehouse.unseen import redacted
 
 # What is found in the exception's text, and what it means for the user; {0} is the first group.
 _KNOWN = (
     (
         r"UnknownTopicOrPartition",
-        "the topic does not exist on the broker; create it, or name another with --option subscribe=…",
+        "the topic does not exist on the broker; create it, or name another with --option subscribe=… (an event hub: "
+        "eventhubs.name=…)",
     ),
     (
         r"Some data may have been lost|KAFKA_DATA_LOSS|OffsetOutOfRange",

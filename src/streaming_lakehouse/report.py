@@ -15,7 +15,7 @@ from rich.text import Text
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.layers.silver import LATE, REPEATED
 from streaming_lakehouse.pipeline import Pipeline
-from streaming_lakehouse.session import get_session
+from streaming_lakehouse.session import check_place, get_session
 from streaming_lakehouse.settings import Settings, Table
 from streaming_lakehouse.sinks import delta
 
@@ -64,6 +64,7 @@ class Report:
 
         Raises LakehouseError where there is no table, and after the last part where the account cannot be right.
         """
+        check_place(self.settings, is_run=False)
         spark = get_session()
         if not any(delta.exists(spark, table) for table in self._tables()):
             name, place = self.pipeline.name, self.settings.root or f"catalog {self.settings.catalog}"

@@ -16,14 +16,15 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import checkpoints, sources
+from streaming_lakehouse import ages, checkpoints, sources
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.failures import explained
 from streaming_lakehouse.layers import bronze, gold, silver
+from streaming_lakehouse.local import jvm
 from streaming_lakehouse.local.lock import checkpoint_lock
 from streaming_lakehouse.pipeline import Gold, Pipeline
 from streaming_lakehouse.progress import Board
-from streaming_lakehouse.session import get_session, is_local
+from streaming_lakehouse.session import check_place, get_session, is_local
 from streaming_lakehouse.settings import Settings, Table
 from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources import delta as upstream, envelope
@@ -31,6 +32,7 @@ from streaming_lakehouse.triggers import Trigger
 
 _LOOK_SECONDS = 0.25  # the board is looked after so often
 _POLL_SECONDS = 0.05
+_CLUSTER_HEAP_MIB = 16 * 1024  # of a workspace's smaller machines
 _BYTES_OF_HEAP_PER_BYTE = 16  # silver's batch in memory against its compressed bytes in bronze, with room to spare
 
 
@@ -62,7 +64,8 @@ class Run:
                 self._refuse_half_a_step(spark, step)
             if "bronze" in steps:
                 place = {"source": source.name, **source.place(self.request)}
-                checkpoints.claim(self.settings.checkpoint(self.pipeline.name, "bronze"), place)
+                ids = source.ids(spark, self.request)
+                checkpoints.claim(self.settings.checkpoint(self.pipeline.name, "bronze"), place, ids)
             starter = Starter(self, spark, source)
             for group in self._groups(steps):
                 if not _run_together([(step, starter) for step in group], board, stop):
@@ -71,6 +74,7 @@ class Run:
 
     def _checked(self) -> sources.Source:
         """Everything that can be told before Spark starts."""
+        check_place(self.settings, is_run=True)
         source = sources.find_source(self.source)
         source.check(self.options)
         if "bronze" in self.pipeline.chosen_steps(self.steps):
@@ -123,6 +127,7 @@ class Run:
     def _refuse_half_a_step(self, spark: SparkSession, step: str) -> None:
         """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell."""
         checkpoint, tables = self.settings.checkpoint(self.pipeline.name, step), self.tables(step)
+        checkpoints.check(checkpoint)
         there = [table for table in tables if delta.exists(spark, table)]
         gone = [table for table in tables if table not in there]
         filled = [] if checkpoints.has_begun(checkpoint) else [t for t in there if not delta.read(spark, t).isEmpty()]
@@ -135,11 +140,13 @@ class Run:
             raise LakehouseError(
                 f"the checkpoint of step {step!r} is gone, but {names} has rows; they would be written twice: {rebuild}"
             )
-        if gone and checkpoints.has_ended_a_batch(checkpoint):
+        if gone and checkpoints.newest_ended(checkpoint) is not None:
             names = " and ".join(map(str, gone))
             raise LakehouseError(
                 f"{names} is gone, but the checkpoint of step {step!r} has its rows as written; {rebuild}"
             )
+        for table in there:
+            ages.refuse_another_age(step, checkpoint, table, rebuild)
 
     def tables(self, step: str) -> tuple[Table, ...]:
         """The tables that a step writes."""
@@ -186,9 +193,8 @@ class Starter:
         return gold.start(events, pipeline.silver, gold_table, self.run.tables(gold_table.table)[0], query)
 
     def _batch_bytes(self) -> int:
-        memory = self.spark.conf.get("spark.driver.memory", None) if is_local(self.spark) else None
-        heap_mib = int(memory.removesuffix("m")) if memory and memory.endswith("m") else 16 * 1024
-        return heap_mib * 2**20 // _BYTES_OF_HEAP_PER_BYTE
+        heap = jvm.heap_mib() if is_local(self.spark) else _CLUSTER_HEAP_MIB
+        return heap * 2**20 // _BYTES_OF_HEAP_PER_BYTE
 
 
 def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threading.Event) -> bool:
@@ -220,9 +226,19 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
 def _watch(queries: Mapping[str, StreamingQuery], board: Board) -> None:
     for step, query in queries.items():
         _raise_failure(step, query)
-        board.show(step, query)
+        _show(step, query, board)
         if not query.isActive:
             board.ended(step)
+
+
+def _show(step: str, query: StreamingQuery, board: Board) -> None:
+    board.show(step, query)
+    if late := board.states[step].late:
+        raise LakehouseError(
+            f"step {step!r} failed: Spark dropped {late:,} rows behind the watermark, which silver should have kept "
+            f"back, so that its table lacks them: move the table and the checkpoint of {step!r} away, to make it anew "
+            "from silver"
+        )
 
 
 def _raise_failure(step: str, query: StreamingQuery) -> None:
@@ -238,9 +254,9 @@ def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board)
         before = query.lastProgress
         while query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
             time.sleep(_POLL_SECONDS)
-            board.show(step, query)
+            _show(step, query, board)
         _raise_failure(step, query)  # before our own stop, which may leave an exception of its own
-        board.show(step, query)
+        _show(step, query, board)
         query.stop()
         board.stopped(step)
 

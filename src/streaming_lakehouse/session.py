@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from streaming_lakehouse.errors import LakehouseError
 
 if TYPE_CHECKING:  # in the functions otherwise: start_early() is there to be ahead of that import
     from pyspark.sql import SparkSession
+
+    from streaming_lakehouse.settings import Settings
 
 APP_NAME = "streaming-lakehouse"
 
@@ -55,6 +58,30 @@ def get_session() -> SparkSession:
 def on_databricks() -> bool:
     """True in a cluster of a workspace, classic or serverless."""
     return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
+def check_place(settings: Settings, *, is_run: bool) -> None:
+    """Raises LakehouseError where this process and its Spark would not see the same tables and checkpoints.
+
+    A catalog is seen over Connect too; but a run looks at its checkpoints itself, and those are in a volume.
+    """
+    there = "do it in the workspace, as a job (databricks bundle run …)"
+    if settings.root and _is_elsewhere():
+        raise LakehouseError(
+            f"--root {settings.root} is a folder of this machine, which Spark at the other end of Connect does not "
+            f"see; {there}, or here with the extra 'local' instead of 'connect' and without SPARK_REMOTE"
+        )
+    if settings.catalog and is_run and not on_databricks():
+        raise LakehouseError(
+            f"--catalog {settings.catalog} has its checkpoints in a volume, /Volumes/{settings.catalog}/…, which only "
+            f"a cluster of the workspace sees; {there}, or here with --root DIR"
+        )
+
+
+def _is_elsewhere() -> bool:
+    """True where Spark is reached over Connect, and on another machine."""
+    is_remote = re.match(r"sc://(?!localhost\b|127\.|\[::1\])", os.environ.get("SPARK_REMOTE", ""))
+    return not on_databricks() and (_has_databricks_connect() or bool(is_remote))
 
 
 def is_local(session: SparkSession) -> bool:

@@ -63,6 +63,18 @@ def test_spark_and_delta_come_from_the_archive(
         assert source == "shared objects file (top)"
 
 
+def test_a_new_archive_takes_the_place_of_the_old_ones(own_cache: Path) -> None:
+    """They fit no more; what else lies beside them, as a training under way, is left alone."""
+    folder = own_cache / "archives"
+    folder.mkdir()
+    for name in ("old.jsa", "older.jsa", ".training-other"):
+        (folder / name).touch()
+    made = archive.train(["sh", "-c", f'echo archive > "${archive.TRAINING_VARIABLE}"'])
+    assert made is not None
+    assert sorted(file.name for file in folder.iterdir()) == [".training-other", made.name]
+    assert made.read_text() == "archive\n"
+
+
 @pytest.mark.parametrize("content", [b"", b"not an archive" * 1000], ids=["empty", "damaged"])
 def test_an_archive_that_does_not_fit_is_passed_over_in_silence(
     content: bytes, own_cache: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local import archive, jvm
 
 PATIENCE_SECONDS = 60
@@ -94,6 +95,29 @@ def test_java_that_does_not_start_tells_why(
     (line,) = (line for line in ran.stderr.splitlines() if line.startswith("lakehouse: "))
     assert line.startswith("lakehouse: Java did not start: ")
     assert reason in line
+
+
+def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    """Those of another day; one of today may be of a JVM that boots."""
+    left, booting, foreign = (tmp_path / name for name in ("lakehouse-jvm-a", "lakehouse-jvm-b", "others"))
+    for folder in (left, booting, foreign):
+        folder.mkdir()
+        (folder / "file").touch()
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for folder in (left, foreign):
+        os.utime(folder, (two_days_ago, two_days_ago))
+    unused = [sys.executable, "-c", "from streaming_lakehouse.local import jvm; jvm.start()"]
+    subprocess.run(unused, env=os.environ | {"TMPDIR": str(tmp_path)}, check=True)
+    assert not left.exists()
+    assert (booting / "file").exists() and (foreign / "file").exists()
+
+
+@pytest.mark.parametrize("chosen", ["4g", "0", "-1", "1e3"])
+def test_a_heap_that_is_no_number_is_told(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it takes."""
+    monkeypatch.setenv(jvm.HEAP_VARIABLE, chosen)
+    with pytest.raises(LakehouseError, match=f"LAKEHOUSE_HEAP_MIB is a whole number .* not '{chosen}'"):
+        jvm.heap_mib()
 
 
 def test_the_module_options_are_sparks_own(spark: SparkSession) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
@@ -161,19 +160,25 @@ class SilverBatches:
     def _write(self, rows: DataFrame, batch_id: int, *, accepted: int, rejected: int) -> None:
         """A table that gets no row is made without, where it is missing: after its first batch a step has them all."""
         spark, tables = rows.sparkSession, self.tables
-        once = partial(delta.append_batch, transaction_id=self.transaction_id, batch_id=batch_id)
         if rejected:
-            once(rows.where(~_is_valid()).select(*QUARANTINE.names), tables.quarantine)
+            self._append(batch_id, rows.where(~_is_valid()).select(*QUARANTINE.names), tables.quarantine)
         else:
             delta.ensure(spark, tables.quarantine, QUARANTINE)
         if accepted:
             # Told by the write itself, which costs no further pass over the rows.
             seen = Observation()
             events = rows.where(_is_valid()).select(*schema(self.silver).names)
-            once(events.observe(seen, F.unix_micros(F.max(self.silver.event_time)).alias("newest")), tables.silver)
+            newest = F.unix_micros(F.max(self.silver.event_time)).alias("newest")
+            self._append(batch_id, events.observe(seen, newest), tables.silver)
             self.newest = max(at for at in (self.newest, seen.get["newest"]) if at is not None)
         else:
             delta.ensure(spark, tables.silver, schema(self.silver))
+
+    def _append(self, batch_id: int, rows: DataFrame, table: Table) -> None:
+        """Once, and on record: by its number alone nobody could tell later whether the batch had rows for `table`."""
+        delta.append_batch(rows, table, transaction_id=self.transaction_id, batch_id=batch_id)
+        if table.path:  # a catalog's table is not looked at for it
+            checkpoints.note_written(self.checkpoint, table.layer, batch_id)
 
     def _may_enter(self) -> Column:
         """What enters silver, unless it is a repeat."""

@@ -39,7 +39,9 @@ def train(command: Sequence[str] | None = None) -> Path | None:
     """Make the archive, unless it is there, by running a command whose Spark JVM takes `flags()`.
 
     By default that is a small run of the weather pipeline from each source. Without an archive everything works, only
-    slower: where none comes out, a warning on stderr tells why, and the answer is None.
+    slower: where none comes out, a warning on stderr tells why, and the answer is None. Archives of other states of
+    Java, pyspark and the jars are removed: each has 200 MB, and most would never fit again. Where several installations
+    share the cache, the others start slower until they are set up anew.
     """
     try:
         archive = _path()
@@ -51,6 +53,9 @@ def train(command: Sequence[str] | None = None) -> Path | None:
             _run(command or [*_TRAINING, folder], draft)
             # Readers see the old state or the whole new one, and the last of two trainings wins.
             draft.replace(archive)
+        for other in archive.parent.glob("*.jsa"):
+            if other != archive:  # a JVM that has mapped it keeps what it has
+                other.unlink(missing_ok=True)
         return archive
     except (LakehouseError, OSError) as error:
         print(f"streaming-lakehouse: going on without a class-data archive: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """A real Kafka broker on loopback: one node that is its own controller, without ZooKeeper or containers."""
 
+import base64
 import contextlib
 import os
 import re
@@ -22,9 +23,6 @@ __all__ = ["Broker", "create_topic"]
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# Any valid id does: a cluster of one never meets another.
-_CLUSTER_ID = "c3RyZWFtaW5nLWxha2Vob3"
-
 # Becomes Java by `exec` and so keeps its process id, after leaving a watch behind that reads a pipe of ours.
 # However this process ends, the pipe closes and the watch kills the broker; a line sent first dismisses it.
 # Unlike PR_SET_PDEATHSIG this also works on macOS, and when the thread that started the broker ends earlier.
@@ -69,7 +67,7 @@ class Broker:
             config, log_start = self._prepare()
         if not (self.data_dir / "log" / "meta.properties").exists():
             with self.log_path.open("ab") as log:
-                command = _java("kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config))
+                command = _java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config))
                 if subprocess.run(command, stdout=log, stderr=log, timeout=START_TIMEOUT_S, check=False).returncode:
                     raise self._failure("its storage could not be formatted", log_start)
         with self.log_path.open("ab") as log:
@@ -163,6 +161,11 @@ class Broker:
             if used and is_free(int(used[1])):
                 return int(used[1])
         return free_port()
+
+
+def _cluster_id() -> str:
+    """A new one in Kafka's form, by which a lake tells this folder's topics from those of another broker."""
+    return base64.urlsafe_b64encode(b"lake" + os.urandom(12)).decode().rstrip("=")  # never with a dash first
 
 
 def _server_properties(data_dir: Path, port: int) -> dict[str, str]:

@@ -25,7 +25,8 @@ from streaming_lakehouse.local.topics import create_topic
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.settings import expanded, local_path, writing_to
 from streaming_lakehouse.sources import eventhubs, is_whole, kafka, option, required, socket as tcp
-from streaming_lakehouse.sources.secrets import redacted, refuse_in_clear, resolved
+from streaming_lakehouse.sources.secrets import refuse_in_clear, resolved
+from streaming_lakehouse.unseen import redacted
 
 ACCEPTS = {
     "files": ("path", "rowsPerFile", "compression", *SHARES),
@@ -213,8 +214,8 @@ def _serve(server: socket.socket, delivery: Delivery, made: Iterator[Record]) ->
 def _to_eventhubs(delivery: Delivery, made: Iterator[Record]) -> None:
     refuse_in_clear(delivery.options)
     options = eventhubs.with_credentials(delivery.options)
+    eventhubs.check_namespace("generate --to eventhubs", options)
     client = eventhubs.of_librdkafka(options)
-    kafka.check_servers({f"kafka.{name}": value for name, value in client.items()})
     _produce(delivery, made, _producer("eventhubs", client), eventhubs.event_hub(options))
 
 

@@ -11,14 +11,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local import archive, java
 
-OPTIONS_VARIABLE = "LAKEHOUSE_JAVA_OPTIONS"
+OPTIONS_VARIABLE, HEAP_VARIABLE = "LAKEHOUSE_JAVA_OPTIONS", "LAKEHOUSE_HEAP_MIB"
 PORT_VARIABLE, SECRET_VARIABLE = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
 
 # Spark's own list (org.apache.spark.launcher.JavaModuleOptions) but for --add-modules=jdk.incubator.vector: only the
@@ -56,6 +56,8 @@ _MAIN = ("org.apache.spark.deploy.SparkSubmit", "pyspark-shell")
 _DEAF_TO_CTRL_C = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
 _CLOSING_WORDS = ("Error: Could not create the Java", "Error: A fatal exception has occurred")
 _POLL_SECONDS = 0.01
+_FOLDER = "lakehouse-jvm-"
+_LEFT_BEHIND_SECONDS = 24 * 3600
 
 
 @dataclass
@@ -93,10 +95,20 @@ def start() -> Jvm:
     """The JVM of this process, which begins to boot on the first call; that takes a few milliseconds."""
     if not _jvms:
         command = _command()
-        folder = Path(tempfile.mkdtemp(prefix="lakehouse-jvm-"))
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
         process = subprocess.Popen([*_DEAF_TO_CTRL_C, *command], stdin=subprocess.PIPE, env=_environment(folder))
         _jvms.append(Jvm(process, folder))
+        _remove_left_behind()
     return _jvms[0]
+
+
+def _remove_left_behind() -> None:
+    """Removes the folders of processes that were killed while their JVM booted, which takes seconds and not a day."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with suppress(OSError):  # another was faster, or it is another user's
+            status = folder.stat(follow_symlinks=False)
+            if status.st_uid == os.getuid() and time.time() - status.st_mtime > _LEFT_BEHIND_SECONDS:
+                shutil.rmtree(folder)
 
 
 def end_unused() -> None:
@@ -132,9 +144,16 @@ def gateway() -> Iterator[None]:
 
 
 def heap_mib() -> int:
-    """A third of the machine's memory, between 1 and 8 GiB: a laptop has other things to do."""
+    """A third of the machine's memory, between 1 and 8 GiB: a laptop has other things to do.
+
+    Or as much as LAKEHOUSE_HEAP_MIB says. Raises LakehouseError where that is no number.
+    """
+    if chosen := os.environ.get(HEAP_VARIABLE):
+        if not chosen.isdecimal() or not int(chosen):
+            raise LakehouseError(f"{HEAP_VARIABLE} is a whole number of MiB, such as 4096, not {chosen!r}")
+        return int(chosen)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return int(os.environ.get("LAKEHOUSE_HEAP_MIB", "0")) or max(1024, min(8192, machine // 3))
+    return max(1024, min(8192, machine // 3))
 
 
 def _command(main: tuple[str, ...] = _MAIN) -> list[str]:

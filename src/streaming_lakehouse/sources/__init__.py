@@ -25,12 +25,17 @@ class Request:
     trigger: Trigger
 
 
+def _no_ids(spark: SparkSession, request: Request) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Source:
     """`read` gives a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
 
     `place` tells in what the records lie, as a checkpoint counts them: with another place its offsets mean nothing.
-    It raises LakehouseError where the options name none. `accepts` holds the options it takes, in Spark's spelling; one
+    It raises LakehouseError where the options name none. `ids` tell that place from another which may have come to its
+    names since, as far as they can be known here. `accepts` holds the options it takes, in Spark's spelling; one
     that ends in `.` stands for all that begin so. Those that are whole numbers are in `least` with the least of them,
     those that are true or false in `flags`. `ends` is false where there is no "all there is" that a run could take,
     `is_kept` is false where what was sent once cannot be read again.
@@ -44,6 +49,7 @@ class Source:
     flags: tuple[str, ...] = ()
     ends: bool = True
     is_kept: bool = True
+    ids: Callable[[SparkSession, Request], dict[str, str]] = _no_ids
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises LakehouseError for an option the source does not take, or a credential in clear."""

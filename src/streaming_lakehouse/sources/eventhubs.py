@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.sources import Request, Source, kafka, option
-from streaming_lakehouse.sources.secrets import keep_unseen, resolved
+from streaming_lakehouse.sources import Request, Source, kafka, option, unreachable
+from streaming_lakehouse.sources.secrets import resolved
+from streaming_lakehouse.unseen import keep_unseen
 
 CONNECTION_STRING = "eventhubs.connectionString"
 CLIENT_SECRET = "eventhubs.clientSecret"  # noqa: S105 - the option's name
@@ -63,9 +64,19 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     Raises LakehouseError where the connection string or the application's credentials are incomplete, or where the
     namespace does not answer.
     """
+    return kafka.records(spark, _all_of_kafka(request), request.pipeline)
+
+
+def ids(spark: SparkSession, request: Request) -> dict[str, str]:
+    """The namespace's and the event hub's, where the endpoint tells them."""
+    return kafka.ids_of(spark, _all_of_kafka(request), request.pipeline)
+
+
+def _all_of_kafka(request: Request) -> dict[str, str]:
     given = with_credentials(request.options)
+    check_namespace("source 'eventhubs'", given)
     # Its own server and login win over what the environment holds for another Kafka.
-    return kafka.records(spark, {**_passed_on(given), **of_kafka(given, shaded=on_databricks())}, request.pipeline)
+    return {**_passed_on(given), **of_kafka(given, shaded=on_databricks())}
 
 
 def place(request: Request) -> dict[str, str]:
@@ -82,6 +93,17 @@ def with_credentials(options: Mapping[str, str]) -> dict[str, str]:
 def event_hub(options: Mapping[str, str]) -> str:
     """The name of the event hub. Raises LakehouseError where the options name none."""
     return _endpoint(options)[2]
+
+
+def check_namespace(owner: str, options: Mapping[str, str]) -> None:
+    """Raises LakehouseError where the namespace does not answer."""
+    host, port, _ = _endpoint(options)
+    why = unreachable(host, port)
+    if why is not None:
+        raise LakehouseError(
+            f"{owner}: {host}:{port} does not answer ({why}); correct {_NAMESPACE}, or the Endpoint of the "
+            "connection string"
+        )
 
 
 def of_kafka(options: Mapping[str, str], *, shaded: bool) -> dict[str, str]:
@@ -190,4 +212,4 @@ def _wrong(what: str) -> LakehouseError:
 
 
 _ACCEPTS = (*OPTIONS, *(name for name in kafka.ACCEPTS if name not in _NOT_KAFKAS))
-SOURCE = Source("eventhubs", _ACCEPTS, read, place, kafka.LEAST, kafka.FLAGS)
+SOURCE = Source("eventhubs", _ACCEPTS, read, place, kafka.LEAST, kafka.FLAGS, ids=ids)

@@ -14,6 +14,7 @@ from streaming_lakehouse.session import on_databricks
 from streaming_lakehouse.settings import local_path
 from streaming_lakehouse.sources import Request, Source, option, required
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
+from streaming_lakehouse.sources.secrets import resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +46,10 @@ _AUTO_LOADER = {
     "sourcearchivedir": "cloudFiles.cleanSource.moveDestination",
 }
 _LOCAL_ONLY = ("latestfirst", "maxcachedfiles", "recursivefilelookup")
+# By which Auto Loader sets up and reads the notifications of a cloud's storage.
+_CREDENTIALS = tuple(
+    f"cloudFiles.{name}" for name in ("clientSecret", "connectionString", "awsSecretKey", "privateKey")
+)
 _MIB = 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -103,9 +108,12 @@ def _of_spark(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def _of_auto_loader(options: Mapping[str, str]) -> dict[str, str]:
-    """The options by Auto Loader's names. Raises LakehouseError for one that it has no counterpart of."""
+    """The options by Auto Loader's names, with their credentials.
+
+    Raises LakehouseError for an option that it has no counterpart of, or a credential that cannot be had.
+    """
     renamed = {"cloudFiles.format": "text"}
-    for name, value in options.items():
+    for name, value in resolved(options, also=_CREDENTIALS, is_kafka=False).items():
         if name.lower() in _LOCAL_ONLY:
             raise LakehouseError(f"source 'files': Auto Loader has no option {name!r}; leave it away on Databricks")
         renamed[_AUTO_LOADER.get(name.lower(), name)] = value

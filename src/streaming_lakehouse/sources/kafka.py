@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local import topics
 from streaming_lakehouse.pipeline import Pipeline
+from streaming_lakehouse.session import is_local
 from streaming_lakehouse.sources import Request, Source, option, required, unreachable
 from streaming_lakehouse.sources.secrets import resolved
 
@@ -87,6 +91,28 @@ def place(request: Request) -> dict[str, str]:
     return {name: value for name in _TOPICS if (value := option(options, name))}
 
 
+def ids(spark: SparkSession, request: Request) -> dict[str, str]:
+    """The ids of the cluster and of each topic that is named; of those that match `subscribePattern` none."""
+    return ids_of(spark, resolved(request.options), request.pipeline)
+
+
+def ids_of(spark: SparkSession, options: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
+    """As `ids`, of options that hold their credentials. In a workspace none: its JVM is closed to us."""
+    if not is_local(spark):
+        return {}
+    check_servers(options)
+    given = {**_defaults(options, pipeline), **options}
+    return topics.ids(spark, client_settings(given), _named(given))
+
+
+def _named(options: Mapping[str, str]) -> Iterable[str]:
+    if (assigned := option(options, "assign")) is None:
+        return filter(None, (option(options, "subscribe") or "").replace(" ", "").split(","))
+    with suppress(ValueError, TypeError):  # what else it should be Spark says
+        return dict(json.loads(assigned))
+    return ()
+
+
 def client_settings(options: Mapping[str, str]) -> dict[str, str]:
     """Those of the options that are for Kafka's client, by its own names for them."""
     return {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
@@ -141,4 +167,4 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-SOURCE = Source("kafka", ACCEPTS, read, place, LEAST, FLAGS)
+SOURCE = Source("kafka", ACCEPTS, read, place, LEAST, FLAGS, ids=ids)

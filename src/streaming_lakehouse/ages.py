@@ -1,0 +1,79 @@
+"""Whether a table and its checkpoint are of one age: a backup of one of them alone takes back what the other counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from streaming_lakehouse import checkpoints
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.settings import Table
+
+_NONE = -1  # before the first batch, which has the number 0
+
+
+def refuse_another_age(step: str, checkpoint: str, table: Table, remedy: str) -> None:
+    """Raises LakehouseError where the table has batches that the checkpoint does not know, or lacks some that it does.
+
+    The numbers of a table's batches stand in Delta's log. It is read as files, in a few milliseconds; that of a table
+    in a catalog is closed to us, so that there nothing is compared.
+    """
+    begun = checkpoints.newest_begun(checkpoint)
+    if table.path is None or begun is None:
+        return
+    has = _newest_batch(Path(table.path), checkpoints.identity(checkpoint))
+    if has is None:
+        return
+    if has > begun:
+        raise LakehouseError(
+            f"{table} has batch {has}, but the checkpoint of step {step!r} knows of none after {begun}: the newer "
+            f"checkpoint is gone, and new rows would be skipped as known; {remedy}"
+        )
+    least = _surely_written(step, checkpoint, table, has)
+    if has < least:
+        raise LakehouseError(
+            f"the checkpoint of step {step!r} has batch {least} as written, but {table} has none"
+            f"{f' after {has}' if has > _NONE else ''}: the newer table is gone, and those rows would not come again; "
+            f"{remedy}"
+        )
+
+
+def _surely_written(step: str, checkpoint: str, table: Table, has: int) -> int:
+    """The newest batch that the table must have, as far as the checkpoint tells for certain."""
+    written = None
+    if step == "silver":  # not every batch has rows for silver, or for quarantine: those that have are on record
+        written = checkpoints.newest_written(checkpoint, table.layer)
+    elif step == "bronze" or has > _NONE:  # where one batch left its number, each does, with or without rows
+        written = checkpoints.newest_ended(checkpoint)
+    return _NONE if written is None else written
+
+
+def _newest_batch(table: Path, identity: str) -> int | None:
+    """The newest micro-batch that the query of this identity has committed; `_NONE` for none, None for not to be told.
+
+    The checksum file of the newest commit lists all transactions. Delta may leave it away: then commits are looked
+    through from the newest on, as far as they are there.
+    """
+    files = (table / "_delta_log").glob("[0-9]*.json")
+    commits = sorted((file for file in files if file.stem.isdigit()), reverse=True)  # without the compacted ones
+    try:
+        listed = _in_checksum(commits[0].with_suffix(".crc")) if commits else None
+        if listed is not None:
+            return listed.get(identity, _NONE)
+        for transaction in (each["txn"] for commit in commits for each in _actions(commit) if "txn" in each):
+            if transaction["appId"] == identity:
+                return int(transaction["version"])
+    except (ValueError, KeyError, TypeError):
+        return None  # of a damaged log Delta itself tells, and better
+    return _NONE if commits and int(commits[-1].stem) == 0 else None
+
+
+def _in_checksum(checksum: Path) -> dict[str, int] | None:
+    listed = json.loads(checksum.read_text()).get("setTransactions") if checksum.is_file() else None
+    return None if listed is None else {each["appId"]: int(each["version"]) for each in listed}
+
+
+def _actions(commit: Path) -> Iterator[dict[str, Any]]:
+    return map(json.loads, commit.read_text().splitlines())
