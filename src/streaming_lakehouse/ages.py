@@ -65,8 +65,8 @@ def _newest_batch(table: Path, identity: str) -> int | None:
         for transaction in (each["txn"] for commit in commits for each in _actions(commit) if "txn" in each):
             if transaction["appId"] == identity:
                 return int(transaction["version"])
-    except (ValueError, KeyError, TypeError):
-        return None  # of a damaged log Delta itself tells, and better
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # of a damaged log Delta itself tells, and better; an old commit may be cleaned up as we look
     return _NONE if commits and int(commits[-1].stem) == 0 else None
 
 
