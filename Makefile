@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
 
-.PHONY: help setup demo test check bench requirements clean
+.PHONY: help setup demo test check combinations bench requirements clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo          from raw events to gold tables, on the screen"
 	@echo "make test          the whole test suite"
 	@echo "make check         format, lint, types, direction of imports"
+	@echo "make combinations  run every source, trigger, sink and mode, and write docs/combinations.md"
 	@echo "make bench         side by side with hand-written pipelines (more than an hour)"
 	@echo "make requirements  pin requirements-dev.txt anew from pyproject.toml"
 	@echo "make clean         remove what the above made here"
@@ -32,6 +33,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+combinations: setup
+	LAKEHOUSE_WRITE_DOCS=1 $(BIN)/python -m pytest tests/test_combinations.py
 
 bench: setup
 	$(BIN)/python bench/run.py $(ARGUMENTS)

@@ -6,10 +6,13 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from namespace import Namespace, Tokens, namespace_of
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -19,6 +22,7 @@ from streaming_lakehouse.progress import Board
 from streaming_lakehouse.runner import Run
 from streaming_lakehouse.session import get_session
 from streaming_lakehouse.settings import Settings
+from streaming_lakehouse.sinks import DEFAULT
 from streaming_lakehouse.triggers import parse_trigger
 
 # Tests are many small runs: the slow, thorough compiler of the JVM never earns back what it costs there.
@@ -54,21 +58,39 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def tokens() -> Iterator[Tokens]:
+    made = Tokens()
+    yield made
+    made.server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def namespace(tokens: Tokens, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    with namespace_of(tokens, tmp_path_factory.mktemp("namespace")) as made:
+        yield made
+
+
 @pytest.fixture
 def run_weather(spark: SparkSession, tmp_path: Path) -> RunWeather:
     """Runs weather in this process, as the command does: `run_weather(source, {option: value})`."""
+    return partial(run_at, tmp_path / "lake")
 
-    def run(
-        source: str = "generator",
-        options: dict[str, str] | None = None,
-        *,
-        steps: tuple[str, ...] = (),
-        root: Path = tmp_path / "lake",
-    ) -> Board:
-        pipeline = load_pipeline("weather")
-        board = Board(pipeline.steps, Console(file=io.StringIO()))
-        chosen = Run(pipeline, Settings(root=root), source, options or {}, parse_trigger("available-now"), steps)
-        assert chosen.start(board)
-        return board
 
-    return run
+def run_at(
+    lake: Path,
+    source: str = "generator",
+    options: dict[str, str] | None = None,
+    *,
+    steps: tuple[str, ...] = (),
+    root: Path | None = None,
+    sink: str = DEFAULT,
+    mode: str | None = None,
+    sink_options: dict[str, str] | None = None,
+) -> Board:
+    settings, trigger = Settings(root=root or lake), parse_trigger("available-now")
+    outward: dict[str, Any] = {"sink": sink, "mode": mode, "sink_options": sink_options or {}}
+    chosen = Run(load_pipeline("weather"), settings, source, options or {}, trigger, steps, **outward)
+    board = Board(chosen.chosen_steps, Console(file=io.StringIO()))
+    assert chosen.start(board)
+    return board

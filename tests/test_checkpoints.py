@@ -39,17 +39,17 @@ def test_a_source_is_known_by_the_ids_that_both_runs_could_tell(
     note.write_text(json.dumps(PLACE if before is None else {**PLACE, "ids": before}))
     if told:
         with pytest.raises(LakehouseError, match=rf"subscribe readings, which is another .*{told}.*remove {note}"):
-            checkpoints.claim(str(checkpoint), PLACE, now)
+            checkpoints.claim_source(str(checkpoint), PLACE, now)
     else:
-        checkpoints.claim(str(checkpoint), PLACE, now)
+        checkpoints.claim_source(str(checkpoint), PLACE, now)
         assert json.loads(note.read_text()) == {**PLACE, "ids": {**(before or {}), **now}}
 
 
 def test_another_place_is_another_source_whatever_its_ids(checkpoint: Path) -> None:
     """By the option that names it, too."""
-    checkpoints.claim(str(checkpoint), PLACE, {"cluster": "a"})
+    checkpoints.claim_source(str(checkpoint), PLACE, {"cluster": "a"})
     with pytest.raises(LakehouseError, match="subscribe readings; it cannot go on with source kafka, assign readings"):
-        checkpoints.claim(str(checkpoint), {"source": "kafka", "assign": "readings"}, {"cluster": "a"})
+        checkpoints.claim_source(str(checkpoint), {"source": "kafka", "assign": "readings"}, {"cluster": "a"})
 
 
 @pytest.mark.parametrize("content", ["", '{"source": "kaf', "[]", "\udcff"])
@@ -58,7 +58,7 @@ def test_a_damaged_note_is_named_with_what_to_do(checkpoint: Path, content: str)
     note = checkpoint / "source.json"
     note.write_text(content, errors="surrogateescape")
     with pytest.raises(LakehouseError, match=rf"{note} .*damaged; remove it"):
-        checkpoints.claim(str(checkpoint), PLACE, {})
+        checkpoints.claim_source(str(checkpoint), PLACE, {})
 
 
 @pytest.mark.parametrize("content", ["", '{"id": "4', "{}"])

@@ -37,7 +37,7 @@ TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
         (("run", "weather", "--source", "kafak"), "'kafak'; did you mean 'kafka'"),
         (("run", "weather", "--step", "sliver"), "'sliver'; did you mean 'silver'"),
         (("run", "weather", "--trigger", "sometimes"), "unknown trigger 'sometimes'"),
-        (("run", "weather", "--trigger", "continuous 1 second"), "cannot write Delta tables"),
+        (("run", "weather", "--trigger", "continuous 1 second"), "continuous-sources"),
         (("run", "weather", "--option", "numRows"), "KEY=VALUE, not 'numRows'"),
         (("run", "weather", "--option", "subscribe=t"), "source 'generator' has no option 'subscribe'"),
         (("run", "weather", "--root", "a/../b"), "'a/../b'"),

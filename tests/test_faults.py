@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -19,12 +20,14 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from conftest import RunWeather
 from deltalake import DeltaTable
+from oracle import read_topic
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
 from streaming_lakehouse.local.deliver import Delivery, deliver
 from streaming_lakehouse.local.lock import checkpoint_lock
+from streaming_lakehouse.local.ports import free_port
 from streaming_lakehouse.pipeline import load_pipeline
 
 # How often the run is killed: a few times in the suite; more, where one wants to know.
@@ -81,10 +84,10 @@ def finished(root: Path) -> float:
     return time.monotonic() - began
 
 
-def contents(root: Path) -> dict[str, list[str]]:
-    """The rows of all tables, without the moment of their arrival; a sum's last bits depend on its order."""
+def contents(root: Path, tables: tuple[str, ...] = TABLES) -> dict[str, list[str]]:
+    """The rows of the tables, without the moment of their arrival; a sum's last bits depend on its order."""
     found = {}
-    for table in TABLES:
+    for table in tables:
         rows = DeltaTable(root / table).to_pyarrow_table().drop_columns(moments(table)).to_pylist()
         rounded = [{name: round(c, 9) if isinstance(c, float) else c for name, c in row.items()} for row in rows]
         found[table] = sorted(map(repr, rounded))
@@ -319,3 +322,77 @@ def test_records_that_are_gone_are_told_also_where_that_is_allowed(
     ended = subprocess.run(run, stderr=subprocess.PIPE, text=True, check=True)
     assert re.search(r"(?s)WARN Kafka\w+: Cannot fetch offset 10\b.*earliest offset: 25\b", ended.stderr), ended.stderr
     assert DeltaTable(tmp_path / "lake" / "bronze" / "weather_readings").count() == 10 + 5
+
+
+@pytest.mark.parametrize("mode", ["append", "update"])
+def test_killed_around_a_commit_of_foreach_batch(tmp_path: Path, mode: str) -> None:
+    """Two streams in one session; again and again the plug is pulled just before, or just after, one's Delta commit.
+
+    Each run has more rows to do than the one before, so that each is killed in a batch of its own.
+    """
+    steps = ("bronze", "silver", "weather_device_hourly", "weather_device_sliding")
+    words = [*(word for step in steps for word in ("--step", step)), "--mode", mode]
+    rows = [10_500 + 1_500 * number for number in range(KILLS)]  # more than the hours until the first windows close
+    for attempt, number in enumerate(rows):
+        when = random.Random(attempt).choice(["before", "after", "after"])
+        dying = [sys.executable, str(Path(__file__).parent / "dying.py"), str(1 + attempt % 2), when]
+        more = ["--option", f"numRows={number}", *words]
+        killed = subprocess.run(
+            [*dying, *command(tmp_path / "killed", *more)[3:]],
+            stderr=subprocess.PIPE, text=True, start_new_session=True, timeout=PATIENCE_SECONDS, check=False,
+        )  # fmt: skip
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    more = ["--option", f"numRows={rows[-1]}", *words]
+    for root in ("killed", "undisturbed"):
+        ended = subprocess.run(command(tmp_path / root, *more), stderr=subprocess.PIPE, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+    tables = ("gold/weather_device_hourly", "gold/weather_device_sliding")
+    expected = contents(tmp_path / "undisturbed", tables)
+    assert contents(tmp_path / "killed", tables) == expected
+    assert all(expected.values())
+
+
+def test_a_broker_that_dies_under_the_sink_is_told_and_no_row_is_missing(
+    run_weather: RunWeather, tmp_path: Path
+) -> None:
+    """One line that names the step, and then the same command again: every row is there, under a key of its own."""
+    lake, port = tmp_path / "lake", free_port()
+    outward = {"kafka.bootstrap.servers": f"127.0.0.1:{port}", "topic": "hourly", "kafka.max.block.ms": "4000"}
+    outward |= {"kafka.delivery.timeout.ms": "4000", "kafka.request.timeout.ms": "3000"}
+    words = ["--step", "weather_device_hourly", "--sink", "kafka", "--trigger", "1 second"]
+    words += [word for name, value in outward.items() for word in ("--option", f"sink.{name}={value}")]
+    run_weather(options=DATA, steps=("bronze", "silver"))
+    with Broker(tmp_path / "broker", port) as broker:
+        create_topic(broker.bootstrap_servers, "hourly", 1)
+        with running(lake, *words) as process:
+            assert process.stderr is not None
+            assert any("batch 0" in line for line in process.stderr), "nothing was sent"
+            broker.stop()
+            run_weather(options={**DATA, "numRows": "27000"}, steps=("bronze", "silver"))
+            _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1, said
+    assert said.splitlines()[-1].startswith("lakehouse: step 'weather_device_hourly' failed: "), said
+    assert "Traceback" not in said
+    with Broker(tmp_path / "broker", port) as broker:
+        run_weather(steps=("weather_device_hourly",), sink="kafka", sink_options=outward)
+        sent = {record.key: record.value for record in read_topic(broker.bootstrap_servers, "hourly")}
+    run_weather(steps=("weather_device_hourly",))
+    expected = DeltaTable(lake / "gold" / "weather_device_hourly").to_pyarrow_table(columns=["readings"]).to_pylist()
+    readings = sorted(json.loads(value or b"")["readings"] for value in sent.values())
+    assert readings == sorted(row["readings"] for row in expected) != []
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_a_commit(tmp_path: Path) -> None:
+    """No file may grow beyond 1 MiB: bronze's first Parquet file cannot be written. With room again it goes on."""
+    limited = ["sh", "-c", 'ulimit -f 1024; exec "$@"', "sh"]
+    more = ["--option", "numRows=60000", "--option", "maxRowsPerTrigger=60000", "--step", "bronze"]
+    failed = subprocess.run(
+        [*limited, *command(tmp_path, *more)], stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert failed.returncode == 1, failed.stderr
+    assert "\nlakehouse: step 'bronze' failed: the disk is full" in failed.stderr
+    table = tmp_path / "bronze" / "weather_readings"
+    assert not list(table.glob("_delta_log/*.json"))
+    ended = subprocess.run(command(tmp_path, *more), stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert DeltaTable(table).to_pyarrow_table(columns=["offset"]).num_rows == 60_000

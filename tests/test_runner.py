@@ -7,10 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import RunWeather
 from pyspark.sql import DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 
+from streaming_lakehouse import session
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.progress import Board
 from streaming_lakehouse.runner import _run_together
@@ -69,3 +71,17 @@ def test_a_row_that_spark_drops_ends_the_run_at_once(spark: SparkSession, tmp_pa
     with pytest.raises(LakehouseError, match=r"step 'hourly' failed: Spark dropped \d+ rows behind the watermark"):
         _run_together([("hourly", Dropping(spark, tmp_path))], board, threading.Event())  # type: ignore[list-item]
     assert not spark.streams.active
+
+
+def test_other_shuffle_partitions_than_the_checkpoints_are_told(
+    run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """State keeps the pieces that it was begun with: on a machine with more cores the run goes on with them."""
+    options = {"numRows": "3000", "seed": "7"}
+    run_weather(options=options)
+    assert "shuffle partitions" not in caplog.text
+    kept = session._cores()
+    monkeypatch.setattr(session, "_cores", lambda: kept + 5)
+    run_weather(options={**options, "numRows": "4000"})
+    told = f"the {kept} shuffle partitions that its checkpoint began with; the {kept + 5} of this session"
+    assert f"step 'weather_device_hourly' goes on with {told}" in caplog.text

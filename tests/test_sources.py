@@ -64,7 +64,7 @@ def test_no_server_is_spoken_to_in_clear_that_is_not_on_this_machine() -> None:
     """Also where another one is, and would have answered first."""
     servers = f"127.0.0.1:{free_port()},broker.example.com:9092"
     with pytest.raises(LakehouseError, match=r"broker\.example\.com:9092 is not on this machine"):
-        kafka.check_servers({SERVERS: servers})
+        kafka.check_servers("source 'kafka'", {SERVERS: servers})
 
 
 def test_the_place_of_records() -> None:

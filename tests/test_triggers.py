@@ -27,10 +27,3 @@ def test_anything_else_is_refused_with_the_forms_there_are(text: str) -> None:
     """The message shows what would have been right."""
     with pytest.raises(LakehouseError, match="available-now, default"):
         parse_trigger(text)
-
-
-def test_only_what_can_write_delta_tables_is_offered() -> None:
-    """Nobody is sent to a trigger that `run` then refuses."""
-    with pytest.raises(LakehouseError) as refused:
-        parse_trigger("once")
-    assert "continuous" not in str(refused.value) and "real-time" not in str(refused.value)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from streaming_lakehouse.errors import LakehouseError
 
 _Told = TypeVar("_Told")
+_OVER_ROWS = "over_rows"
 _RESTORE = (
     "bring it back from a backup, or rebuild: move away the checkpoint and the tables of its step, and those of the "
     "steps after it"
@@ -88,14 +89,25 @@ def _entry(text: str) -> dict[str, Any]:
     return {} if offsets and not told else {**json.loads(told)}  # a continuous query tells its offsets alone
 
 
-def claim(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
+def claim_source(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
     """Notes beside the checkpoint in what place the records lie whose offsets it counts.
 
     `ids` tell it from another that has come to the same place; where a run cannot know one of them it is not compared.
     Raises LakehouseError where it has begun with another place: its offsets would mean something else there, and
     records would be read twice or passed over.
     """
-    note = Path(checkpoint) / "source.json"
+    _claim(Path(checkpoint) / "source.json", checkpoint, "came from", place, ids)
+
+
+def claim_sink(checkpoint: str, place: Mapping[str, str]) -> None:
+    """Notes beside the checkpoint where the rows go that it counts as written, and in which output mode.
+
+    Raises LakehouseError where it has begun with another place, which would never get the rows of before.
+    """
+    _claim(Path(checkpoint) / "sink.json", checkpoint, "went to", place, {})
+
+
+def _claim(note: Path, checkpoint: str, went: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
     before: dict[str, Any] = dict(place)
     if has_begun(checkpoint) and note.exists():
         before = _parsed(note, _FORGET, lambda text: {**json.loads(text)})
@@ -103,16 +115,37 @@ def claim(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> 
     otherwise = f"use another --root or --catalog. Where it is the same data in another place, remove {note}"
     if before != dict(place):
         raise LakehouseError(
-            f"the checkpoint at {checkpoint} counts what came from {_words(before)}; it cannot go on with "
+            f"the checkpoint at {checkpoint} counts what {went} {_words(before)}; it cannot go on with "
             f"{_words(place)}: {otherwise}"
         )
     others = [f"{name} {known[name]}, now {ids[name]}" for name in ids if known.get(name, ids[name]) != ids[name]]
     if others:
         raise LakehouseError(
-            f"the checkpoint at {checkpoint} counts what came from {_words(before)}, which is another by now or was "
+            f"the checkpoint at {checkpoint} counts what {went} {_words(before)}, which is another by now or was "
             f"made anew (its ids: {'; '.join(others)}): {otherwise}"
         )
     _put(note, {**place, "ids": {**known, **ids}})
+
+
+def shuffle_partitions(checkpoint: str) -> str | None:
+    """The number of shuffle partitions that the checkpoint began with and keeps, or None where it has not begun."""
+    folder, begun = Path(checkpoint) / "offsets", newest_begun(checkpoint)
+    if begun is None:
+        return None
+    conf: dict[str, str] = _parsed(folder / str(begun), _RESTORE, _entry).get("conf", {})
+    return conf.get("spark.sql.shuffle.partitions")
+
+
+def note_rows(checkpoint: str) -> None:
+    """Notes that the table had rows before this checkpoint's first batch, which may be the same rows again."""
+    note = Path(checkpoint) / _OVER_ROWS
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.touch()
+
+
+def is_over_rows(checkpoint: str) -> bool:
+    """True where `note_rows` was called for this checkpoint, in this run or an earlier one."""
+    return (Path(checkpoint) / _OVER_ROWS).exists()
 
 
 def _words(place: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from streaming_lakehouse.session import start_early
 from streaming_lakehouse.settings import Settings, local_path
 from streaming_lakehouse.unseen import redacted
 
+SINKS = ("foreachBatch", "delta", "kafka", "eventhubs", "files", "foreach", "console", "memory")
 SOURCES = ("generator", "files", "kafka", "eventhubs", "socket", "rate", "rate-micro-batch")
 STOPPED = 130  # what a shell gives to a command that Ctrl-C has ended
 
@@ -37,12 +38,17 @@ class RunCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """The pipelines with their steps, and what each source takes: asked of them, and only when help is."""
         from streaming_lakehouse.pipeline import load_pipeline, pipeline_names
+        from streaming_lakehouse.sinks import find_sink
         from streaming_lakehouse.sources import find_source
 
         pipelines = [(name, ", ".join(load_pipeline(name).steps)) for name in pipeline_names()]
         _section(formatter, "Pipelines and their steps", pipelines)
         sources = [(name, _listed(find_source(name).accepts)) for name in SOURCES]
         _section(formatter, "Each --source and its --option names", sources)
+        sinks = [(name, _listed(find_sink(name).options.accepts) or "none") for name in SINKS]
+        _section(
+            formatter, "Each --sink and its --option names, with sink. before them where a source has the same", sinks
+        )
         _section(formatter, "Examples", _RUN_EXAMPLES)
 
 
@@ -61,6 +67,15 @@ _RUN_EXAMPLES = [
     (
         'lakehouse run weather --source kafka --option kafka.bootstrap.servers=127.0.0.1:9092 --trigger "10 seconds"',
         "a topic, until Ctrl-C",
+    ),
+    (
+        "lakehouse run weather --step gold --sink files --option sink.path=out --option format=csv",
+        "the gold tables once more, as files below out",
+    ),
+    (
+        'lakehouse run weather --trigger "continuous 1 second" --source kafka --sink kafka '
+        "--option kafka.bootstrap.servers=127.0.0.1:9092 --option sink.kafka.bootstrap.servers=127.0.0.1:9092",
+        "the hot path: alerts of single readings, in milliseconds",
     ),
 ]
 _GENERATE_EXAMPLES = [
@@ -90,6 +105,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+SourceName = Annotated[str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help=", ".join(SOURCES))]
+SinkName = Annotated[
+    str,
+    typer.Option(
+        envvar="LAKEHOUSE_SINK",
+        metavar="NAME",
+        help=f"Where gold tables and the hot path go: {', '.join(SINKS)}. foreachBatch keeps Delta tables.",
+    ),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(envvar="LAKEHOUSE_MODE", metavar="M", help="append, update or complete [each table's own]."),
+]
+TriggerText = Annotated[
+    str,
+    typer.Option(
+        envvar="LAKEHOUSE_TRIGGER",
+        metavar="T",
+        help="available-now (all there is, then end), default (until Ctrl-C, one micro-batch after the other), "
+        'an interval such as "30 seconds" (until Ctrl-C, a micro-batch each 30 seconds); for the hot path also '
+        '"continuous 1 second" and "real-time 5 minutes".',
+    ),
+]
+Steps = Annotated[
+    list[str] | None,
+    typer.Option("--step", metavar="NAME", help="bronze, silver, gold, a gold table, or hot; repeatable [all layers]."),
+]
 PipelineName = Annotated[
     str, typer.Argument(metavar="PIPELINE", help="A pipeline's name, e.g. weather; `lakehouse run --help` lists all.")
 ]
@@ -125,45 +167,81 @@ class Target(StrEnum):
 @app.command(cls=RunCommand)
 def run(
     pipeline: PipelineName,
-    source: Annotated[
-        str, typer.Option(envvar="LAKEHOUSE_SOURCE", metavar="NAME", help=", ".join(SOURCES))
-    ] = "generator",
+    source: SourceName = "generator",
     option: Options = None,
-    trigger: Annotated[
-        str,
-        typer.Option(
-            envvar="LAKEHOUSE_TRIGGER",
-            metavar="T",
-            help="available-now (all there is, then end), default (until Ctrl-C, one micro-batch after the other), "
-            'or an interval such as "30 seconds" (until Ctrl-C, a micro-batch each 30 seconds).',
-        ),
-    ] = "available-now",
-    step: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="bronze, silver, gold or a gold table; repeatable [all].")
-    ] = None,
+    trigger: TriggerText = "available-now",
+    step: Steps = None,
+    sink: SinkName = SINKS[0],
+    mode: Mode = None,
     root: Root = None,
     catalog: Catalog = None,
     schema_prefix: SchemaPrefix = None,
 ) -> None:
     """Run a pipeline: source to bronze, silver and quarantine, gold."""
     start_early()
+    from streaming_lakehouse.options import divided
     from streaming_lakehouse.pipeline import load_pipeline
     from streaming_lakehouse.progress import Board
     from streaming_lakehouse.runner import Run
+    from streaming_lakehouse.sinks import find_sink
+    from streaming_lakehouse.sources import find_source
     from streaming_lakehouse.triggers import parse_trigger
 
+    options, sink_options = divided(_pairs(option), find_source(source).options, find_sink(sink).options)
     chosen = Run(
         pipeline=load_pipeline(pipeline),
         settings=Settings.read(root, catalog, schema_prefix),
         source=source,
-        options=_pairs(option),
+        options=options,
         trigger=parse_trigger(trigger),
         steps=tuple(step or ()),
+        sink=sink,
+        mode=mode,
+        sink_options=sink_options,
     )
-    with Board(chosen.pipeline.chosen_steps(chosen.steps)) as board:
+    with Board(chosen.chosen_steps) as board:
         is_done = chosen.start(board)
     if not is_done:
         raise LakehouseError("stopped at a batch boundary before all was done; start again to go on from there")
+
+
+class Compute(StrEnum):
+    """What a run computes on."""
+
+    LOCAL = "local"
+    CONNECT = "connect"
+    CLASSIC = "classic"
+    SERVERLESS = "serverless"
+
+
+@app.command()
+def check(
+    pipeline: PipelineName,
+    source: SourceName = "generator",
+    trigger: TriggerText = "available-now",
+    step: Steps = None,
+    sink: SinkName = SINKS[0],
+    mode: Mode = None,
+    compute: Annotated[Compute, typer.Option(help="Where it shall run.")] = Compute.LOCAL,
+    exactly_once: Annotated[bool, typer.Option("--exactly-once", help="Refuse what holds less than that.")] = False,
+) -> None:
+    """Tell whether a run's source, trigger, sink and output mode go together, and what it guarantees; no Spark starts.
+
+    Exit status 1 where a query of it does not work, with the rule against it and where that is written.
+    """
+    from streaming_lakehouse.checks import Wanted, judged
+    from streaming_lakehouse.pipeline import load_pipeline
+    from streaming_lakehouse.triggers import parse_trigger
+
+    wanted = Wanted(
+        load_pipeline(pipeline), source, parse_trigger(trigger), sink, mode, tuple(step or ()), compute.value
+    )
+    works = True
+    for line, is_refused in judged(wanted, exactly_once=exactly_once):
+        typer.echo(line)
+        works = works and not is_refused
+    if not works:
+        raise LakehouseError("this does not work: see the lines above")
 
 
 @app.command(cls=GenerateCommand)

@@ -15,8 +15,8 @@ from streaming_lakehouse.unseen import redacted
 _KNOWN = (
     (
         r"UnknownTopicOrPartition",
-        "the topic does not exist on the broker; create it, or name another with --option subscribe=… (an event hub: "
-        "eventhubs.name=…)",
+        "the topic does not exist on the broker; create it, or name another with --option subscribe=… (a sink's: "
+        "topic=…, an event hub: eventhubs.name=…)",
     ),
     (
         r"Some data may have been lost|KAFKA_DATA_LOSS|OffsetOutOfRange",
@@ -34,7 +34,10 @@ _KNOWN = (
         "kafka.ssl.truststore.location=… (and kafka.ssl.truststore.type=PEM for a PEM file)",
     ),
     (r"SaslAuthenticationException: ([^\n]*)", "the broker refused the credentials ({0})"),
-    (r"No space left on device", "the disk is full; free some space and start again: the run goes on where it stopped"),
+    (
+        r"No space left on device|File too large",
+        "the disk is full; free some space and start again: the run goes on where it stopped",
+    ),
     (r"(?:EOFException|ZipException)[^\n]*|Unexpected end of ZLIB", "a compressed file is cut off or damaged{file}"),
     (r"FileNotFoundException: (?:File )?(\S+)", "a file is gone that was to be read: {0}"),
     (r"(?:AccessControlException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),

@@ -63,10 +63,32 @@ class Silver:
 
 @dataclass(frozen=True)
 class Gold:
-    """A table made from silver by a pure function of its rows, which runs on a stream and on a batch alike."""
+    """A table made from silver by a pure function of its rows, which runs on a stream and on a batch alike.
+
+    `key` names the columns that tell one row from all others. `modes` are the output modes in which the rows mean the
+    same, the first of them where none is asked for: in update mode a row must take the place of the one with its key,
+    in complete mode all rows must be in the state of the query. `aggregates` is true where the transform does, in
+    windows or else.
+    """
 
     table: str
     transform: Callable[[DataFrame], DataFrame]
+    key: tuple[str, ...]
+    modes: tuple[str, ...] = ("append", "update", "complete")
+    aggregates: bool = True
+
+
+@dataclass(frozen=True)
+class Hot:
+    """Rows made straight from the source's valid events, beside the layers, for those who cannot wait for a batch.
+
+    The transform may select and project, no more: it has no state, so that an event that is delivered twice is told
+    twice, and it has no watermark. The rows go outward under the name `title`, with `key` to tell repeats by.
+    """
+
+    title: str
+    transform: Callable[[DataFrame], DataFrame]
+    key: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,22 +99,30 @@ class Pipeline:
     bronze: Bronze
     silver: Silver
     gold: tuple[Gold, ...]
+    hot: Hot | None = None
 
     @property
     def steps(self) -> tuple[str, ...]:
         """The names of the pipeline's streaming queries, in the order the data flows."""
         return ("bronze", "silver", *(gold.table for gold in self.gold))
 
+    def gold_table(self, name: str) -> Gold:
+        return next(gold for gold in self.gold if gold.table == name)
+
     def chosen_steps(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The steps that `names` means (`gold` is every gold table), in the order of flow; all for no names."""
-        golds = tuple(gold.table for gold in self.gold)
+        """The steps that `names` means, in the order of flow; all layers for no names.
+
+        `gold` is every gold table; `hot`, the hot path, runs only where it is named.
+        """
+        golds, hot = tuple(gold.table for gold in self.gold), ("hot",) if self.hot else ()
+        known = (*self.steps, *hot)
         for name in names:
-            if name not in (*self.steps, "gold"):
+            if name not in (*known, "gold"):
                 raise LakehouseError(
-                    f"pipeline {self.name!r} has no step {name!r}{did_you_mean(name, (*self.steps, 'gold'))}"
+                    f"pipeline {self.name!r} has no step {name!r}{did_you_mean(name, (*known, 'gold'))}"
                 )
-        wanted = {step for name in names for step in (golds if name == "gold" else (name,))}
-        return tuple(step for step in self.steps if step in wanted or not names)
+        wanted = {step for name in names for step in (golds if name == "gold" else (name,))} or set(self.steps)
+        return tuple(step for step in known if step in wanted)
 
 
 def pipeline_names() -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -16,18 +17,20 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import ages, checkpoints, sources
+from streaming_lakehouse import ages, checkpoints, sinks, sources
+from streaming_lakehouse.checks import Wanted
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.failures import explained
-from streaming_lakehouse.layers import bronze, gold, silver
+from streaming_lakehouse.layers import bronze, gold, hot, silver
 from streaming_lakehouse.local import jvm
 from streaming_lakehouse.local.lock import checkpoint_lock
-from streaming_lakehouse.pipeline import Gold, Pipeline
+from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.progress import Board
-from streaming_lakehouse.session import check_place, get_session, is_local
+from streaming_lakehouse.session import check_place, compute, get_session, is_local
 from streaming_lakehouse.settings import Settings, Table
-from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sinks import Outlet, Query, Sink, delta
 from streaming_lakehouse.sources import delta as upstream, envelope
+from streaming_lakehouse.sources.secrets import refuse_in_clear
 from streaming_lakehouse.triggers import Trigger
 
 _LOOK_SECONDS = 0.25  # the board is looked after so often
@@ -35,10 +38,15 @@ _POLL_SECONDS = 0.05
 _CLUSTER_HEAP_MIB = 16 * 1024  # of a workspace's smaller machines
 _BYTES_OF_HEAP_PER_BYTE = 16  # silver's batch in memory against its compressed bytes in bronze, with room to spare
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Run:
-    """What to run: a pipeline's steps, from a source, when, and where to."""
+    """What to run: a pipeline's steps, from a source, when, and where to.
+
+    `sink`, `mode` and `sink_options` are of the gold tables and the hot path; the other layers are Delta tables always.
+    """
 
     pipeline: Pipeline
     settings: Settings
@@ -46,6 +54,13 @@ class Run:
     options: Mapping[str, str]
     trigger: Trigger
     steps: tuple[str, ...] = ()
+    sink: str = sinks.DEFAULT
+    mode: str | None = None
+    sink_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def chosen_steps(self) -> tuple[str, ...]:
+        return self._wanted.chosen_steps
 
     def start(self, board: Board) -> bool:
         """Runs until all there was is in gold (available-now), or until a signal.
@@ -53,53 +68,48 @@ class Run:
         True where every step did all of its work; False where a signal ended it at a batch boundary before that.
         Raises LakehouseError with the step's name where a step failed, after all others were stopped.
         """
-        source = self._checked()
-        steps = self.pipeline.chosen_steps(self.steps)
+        source, sink = self._checked()
+        steps = self.chosen_steps
         stop = threading.Event()
         with _signals(stop):  # a signal that comes while Spark starts waits until it can be stopped in order
             spark = get_session()
         with ExitStack() as held, _signals(stop):  # again, since pyspark takes Ctrl-C for itself
             for step in steps:
-                held.enter_context(self._locked(spark, step))
-                self._refuse_half_a_step(spark, step)
-            if "bronze" in steps:
-                place = {"source": source.name, **source.place(self.request)}
-                ids = source.ids(spark, self.request)
-                checkpoints.claim(self.settings.checkpoint(self.pipeline.name, "bronze"), place, ids)
-            starter = Starter(self, spark, source)
+                if checkpoint := self.checkpoint(step):
+                    held.enter_context(self._locked(spark, step, checkpoint))
+                    self._refuse_half_a_step(spark, step, checkpoint)
+                    self._tell_partitions(spark, step, checkpoint)
+                    self._claim(spark, step, checkpoint, source, sink)
+            starter = Starter(self, spark, source, sink)
             for group in self._groups(steps):
-                if not _run_together([(step, starter) for step in group], board, stop):
+                together = [(step, starter) for step in group]
+                if not _run_together(together, board, stop, waits=self.trigger.is_micro_batch):
                     return not self.trigger.is_available_now
         return True
 
-    def _checked(self) -> sources.Source:
+    @property
+    def _wanted(self) -> Wanted:
+        return Wanted(self.pipeline, self.source, self.trigger, self.sink, self.mode, self.steps, compute())
+
+    def _checked(self) -> tuple[sources.Source, Sink]:
         """Everything that can be told before Spark starts."""
         check_place(self.settings, is_run=True)
-        source = sources.find_source(self.source)
+        source, sink = sources.find_source(self.source), sinks.find_sink(self.sink)
         source.check(self.options)
-        if "bronze" in self.pipeline.chosen_steps(self.steps):
-            source.place(self.request)
-            self._refuse_no_end(source)
-            self._refuse_to_go_on(source)
-        if not self.trigger.is_micro_batch:
-            raise LakehouseError(
-                f"trigger {self.trigger.text!r} cannot write Delta tables, which all layers of {self.pipeline.name!r} "
-                'are; use available-now, default, or an interval such as "30 seconds"'
-            )
-        return source
+        sink.options.check(self.sink_options)
+        refuse_in_clear(self.sink_options)
+        self._wanted.check()
+        for step in self.chosen_steps:
+            if step in ("bronze", "hot"):
+                source.place(self.request)
+                self._refuse_to_go_on(source, self.checkpoint(step))
+            if step not in ("bronze", "silver"):
+                sink.place(self.outlet(step))
+        return source, sink
 
-    def _refuse_no_end(self, source: sources.Source) -> None:
-        """Spark would make one batch of whatever is there in the first moment, and say that it was all."""
-        if self.trigger.is_available_now and not source.ends:
-            raise LakehouseError(
-                f"trigger 'available-now' takes all there is, but source {source.name!r} has no end; use --trigger "
-                'default, or an interval such as "30 seconds"'
-            )
-
-    def _refuse_to_go_on(self, source: sources.Source) -> None:
+    def _refuse_to_go_on(self, source: sources.Source, checkpoint: str | None) -> None:
         """What a source does not keep is gone with the run that did not read it; a new root hides nothing."""
-        checkpoint = self.settings.checkpoint(self.pipeline.name, "bronze")
-        if not source.is_kept and checkpoints.has_begun(checkpoint):
+        if checkpoint and not source.is_kept and checkpoints.has_begun(checkpoint):
             raise LakehouseError(
                 f"source {source.name!r} keeps nothing that a run could go on from, but {checkpoint} has begun; "
                 "use another --root"
@@ -112,21 +122,42 @@ class Run:
         """
         if not self.trigger.is_available_now:
             return [steps]
-        golds = tuple(step for step in steps if step not in ("bronze", "silver"))
+        golds = tuple(step for step in steps if step not in ("bronze", "silver", "hot"))
         return [*((step,) for step in steps if step not in golds), *((golds,) if golds else ())]
 
     @contextmanager
-    def _locked(self, spark: SparkSession, step: str) -> Iterator[None]:
-        checkpoint = self.settings.checkpoint(self.pipeline.name, step)
+    def _locked(self, spark: SparkSession, step: str, checkpoint: str) -> Iterator[None]:
         if self.settings.root is None or not is_local(spark):
             yield  # in a workspace the job's max_concurrent_runs of 1 keeps a second run away
             return
         with checkpoint_lock(spark, Path(checkpoint), f"step {step!r} of pipeline {self.pipeline.name!r}"):
             yield
 
-    def _refuse_half_a_step(self, spark: SparkSession, step: str) -> None:
-        """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell."""
-        checkpoint, tables = self.settings.checkpoint(self.pipeline.name, step), self.tables(step)
+    def _tell_partitions(self, spark: SparkSession, step: str, checkpoint: str) -> None:
+        """State is cut into as many pieces as there were partitions when it was begun, on whatever machine."""
+        kept, wanted = checkpoints.shuffle_partitions(checkpoint), spark.conf.get("spark.sql.shuffle.partitions")
+        if self._wanted.query(step).aggregates and kept not in (None, wanted):
+            log.warning(
+                "step %r goes on with the %s shuffle partitions that its checkpoint began with; the %s of this session "
+                "count for new checkpoints only", step, kept, wanted,
+            )  # fmt: skip
+
+    def _claim(self, spark: SparkSession, step: str, checkpoint: str, source: sources.Source, sink: Sink) -> None:
+        """A checkpoint belongs to what it has begun with: what it counts is there and nowhere else."""
+        if step in ("bronze", "hot"):
+            place = {"source": source.name, **source.place(self.request)}
+            checkpoints.claim_source(checkpoint, place, source.ids(spark, self.request))
+        if step not in ("bronze", "silver"):
+            outlet = self.outlet(step)
+            place = {"sink": sink.name, "mode": outlet.query.mode, **sink.place(outlet)}
+            checkpoints.claim_sink(checkpoint, place)
+
+    def _refuse_half_a_step(self, spark: SparkSession, step: str, checkpoint: str) -> None:
+        """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell.
+
+        Only where rows have keys a new checkpoint can go on over a table's rows: those that are there are not added.
+        """
+        tables = self.tables(step)
         checkpoints.check(checkpoint)
         there = [table for table in tables if delta.exists(spark, table)]
         gone = [table for table in tables if table not in there]
@@ -135,7 +166,11 @@ class Run:
             f"bring it back, or rebuild: move away {checkpoint} and {' and '.join(table.place for table in tables)}, "
             "as far as they are there, and those of the steps after it"
         )
-        if filled:
+        if filled and step not in ("bronze", "silver") and self.sink == sinks.DEFAULT:
+            checkpoints.note_rows(checkpoint)
+            log.warning("%s has rows, and the checkpoint of step %r is new: it adds those only whose key is not there",
+                        filled[0], step)  # fmt: skip
+        elif filled:
             names = " and ".join(map(str, filled))
             raise LakehouseError(
                 f"the checkpoint of step {step!r} is gone, but {names} has rows; they would be written twice: {rebuild}"
@@ -155,7 +190,27 @@ class Run:
         if step == "silver":
             events = self.pipeline.silver.table
             return (self.settings.table("silver", events), self.settings.table("quarantine", events))
-        return (self.settings.table("gold", step),)
+        return (self.outlet(step).table,) if sinks.find_sink(self.sink).keeps_table else ()
+
+    def checkpoint(self, step: str) -> str | None:
+        """The folder of the step's checkpoint: one for each sink, and none where a sink begins anew each time."""
+        if step in ("bronze", "silver") or self.sink == sinks.DEFAULT:
+            return self.settings.checkpoint(self.pipeline.name, step)
+        is_kept = sinks.find_sink(self.sink).goes_on
+        return self.settings.checkpoint(self.pipeline.name, f"{step}.{self.sink}") if is_kept else None
+
+    def query(self, step: str) -> Query:
+        mode = self._wanted.query(step).mode
+        return Query(f"{self.pipeline.name}.{step}", self.checkpoint(step), self.trigger, mode)
+
+    def outlet(self, step: str) -> Outlet:
+        """What the sink is asked to take of a gold table, or of the hot path."""
+        if step == "hot":
+            assert self.pipeline.hot is not None
+            title, key = self.pipeline.hot.title, self.pipeline.hot.key
+        else:
+            title, key = step, self.pipeline.gold_table(step).key
+        return Outlet(self.settings.table("gold", title), key, self.query(step), self.sink_options)
 
     @property
     def request(self) -> sources.Request:
@@ -169,36 +224,44 @@ class Starter:
     run: Run
     spark: SparkSession
     source: sources.Source
+    sink: Sink
 
     def start(self, step: str) -> StreamingQuery:
-        run, pipeline = self.run, self.run.pipeline
-        query = delta.Query(f"{pipeline.name}.{step}", run.settings.checkpoint(pipeline.name, step), run.trigger)
         if step == "bronze":
-            return bronze.start(self.source.read(self.spark, run.request), run.tables("bronze")[0], query)
+            records = self.source.read(self.spark, self.run.request)
+            return bronze.start(records, self.run.tables("bronze")[0], self.run.query(step))
         if step == "silver":
-            return self._start_silver(query)
-        return self._start_gold(next(gold for gold in pipeline.gold if gold.table == step), query)
+            return self._start_silver(self.run.query(step))
+        return self._start_hot() if step == "hot" else self._start_gold(step)
 
-    def _start_silver(self, query: delta.Query) -> StreamingQuery:
+    def _start_silver(self, query: Query) -> StreamingQuery:
         pipeline = self.run.pipeline
         bronze_table, tables = self.run.tables("bronze")[0], silver.Tables(*self.run.tables("silver"))
         delta.ensure(self.spark, bronze_table, envelope.BRONZE)
         records = upstream.stream(self.spark, bronze_table, {"maxBytesPerTrigger": str(self._batch_bytes())})
         return silver.start(records, pipeline.silver, tables, query)
 
-    def _start_gold(self, gold_table: Gold, query: delta.Query) -> StreamingQuery:
+    def _start_gold(self, step: str) -> StreamingQuery:
         pipeline, silver_table = self.run.pipeline, self.run.tables("silver")[0]
         delta.ensure(self.spark, silver_table, silver.schema(pipeline.silver))
         events = upstream.stream(self.spark, silver_table, upstream.WHOLE_COMMITS)
-        return gold.start(events, pipeline.silver, gold_table, self.run.tables(gold_table.table)[0], query)
+        return gold.start(events, pipeline.silver, pipeline.gold_table(step), self.sink, self.run.outlet(step))
+
+    def _start_hot(self) -> StreamingQuery:
+        pipeline, records = self.run.pipeline, self.source.read(self.spark, self.run.request)
+        assert pipeline.hot is not None
+        return hot.start(records, pipeline.silver, pipeline.hot, self.sink, self.run.outlet("hot"))
 
     def _batch_bytes(self) -> int:
         heap = jvm.heap_mib() if is_local(self.spark) else _CLUSTER_HEAP_MIB
         return heap * 2**20 // _BYTES_OF_HEAP_PER_BYTE
 
 
-def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threading.Event) -> bool:
-    """Runs the steps side by side until all have ended; False where `stop` was set before."""
+def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threading.Event, *, waits: bool = True) -> bool:
+    """Runs the steps side by side until all have ended; False where `stop` was set before.
+
+    `waits` for the end of a micro-batch before it stops; without those there is none to wait for.
+    """
     queries: dict[str, StreamingQuery] = {}
     try:
         # Downstream first: it makes the table it reads, where there is none, before upstream writes to it.
@@ -213,7 +276,7 @@ def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threadin
             with _named(running[0]):
                 queries[running[0]].awaitTermination(_LOOK_SECONDS)  # type: ignore[arg-type]  # takes fractions
             if stop.is_set():
-                _stop_at_batch_boundary(queries, board)
+                _stop_at_batch_boundary(queries, board, waits=waits)
                 return False
             _watch(queries, board)
         _watch(queries, board)
@@ -248,11 +311,11 @@ def _raise_failure(step: str, query: StreamingQuery) -> None:
             raise error
 
 
-def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board) -> None:
-    """Lets each query finish the batch it is in; a second signal does not wait for it."""
+def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board, *, waits: bool) -> None:
+    """Lets each query finish the batch it is in, where it has batches; a second signal does not wait for it."""
     for step, query in queries.items():
         before = query.lastProgress
-        while query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
+        while waits and query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
             time.sleep(_POLL_SECONDS)
             _show(step, query, board)
         _raise_failure(step, query)  # before our own stop, which may leave an exception of its own

@@ -84,6 +84,14 @@ def _is_elsewhere() -> bool:
     return not on_databricks() and (_has_databricks_connect() or bool(is_remote))
 
 
+def compute() -> str:
+    """What a run of this process computes on: local, connect, classic or serverless."""
+    if on_databricks():
+        # The runtime of serverless compute is versioned with its client: client.4.9 and so on.
+        return "serverless" if os.environ["DATABRICKS_RUNTIME_VERSION"].startswith("client") else "classic"
+    return "connect" if _has_databricks_connect() else "local"
+
+
 def is_local(session: SparkSession) -> bool:
     """True where the session's JVM is on this machine and this process started it."""
     return not is_connect(session) and not on_databricks()

@@ -9,8 +9,10 @@ from typing import Any
 from streaming_lakehouse.errors import LakehouseError
 
 _INTERVAL = r"\d+ (?:milliseconds?|seconds?|minutes?|hours?)"
-# Not those without micro-batches: Delta tables, which all layers are, cannot be written so.
-_FORMS = 'available-now, default, or an interval such as "30 seconds"'
+_FORMS = (
+    'available-now, default, an interval such as "30 seconds", or for a hot path "continuous 1 second" or '
+    '"real-time 5 minutes"'
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,13 @@ class Trigger:
     @property
     def is_available_now(self) -> bool:
         return "availableNow" in self.arguments
+
+    @property
+    def kind(self) -> str:
+        """The trigger without its interval: available-now, default, interval, continuous or real-time."""
+        kinds = {"availableNow": "available-now", "processingTime": "interval", "realTime": "real-time"}
+        name = next(iter(self.arguments), "default")
+        return kinds.get(name, name)
 
     @property
     def is_micro_batch(self) -> bool:

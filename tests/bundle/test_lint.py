@@ -15,11 +15,15 @@ import yaml
 from typer import BadParameter
 from typer.main import get_command
 
+from streaming_lakehouse.checks import Wanted
 from streaming_lakehouse.cli import app
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.options import divided
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.settings import LAYERS, Settings
+from streaming_lakehouse.sinks import find_sink
 from streaming_lakehouse.sources import find_source
+from streaming_lakehouse.triggers import parse_trigger
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = yaml.safe_load((ROOT / "databricks.yml").read_text())
@@ -169,16 +173,20 @@ def command_line(job: Job) -> Iterator[str]:
             continue
         try:
             given = RUN.make_context("run", words).params
-            options = dict(option.split("=", 1) for option in given["option"] or ())
-            find_source(given["source"]).check(options)
-            load_pipeline(given["pipeline"])
+            source, sink = find_source(given["source"]), find_sink(given["sink"])
+            words = dict(option.split("=", 1) for option in given["option"] or ())
+            options, sink_options = divided(words, source.options, sink.options)
+            source.check(options)
+            sink.options.check(sink_options)
+            steps, trigger = tuple(given["step"] or ()), parse_trigger(given["trigger"])
+            compute = "serverless" if "environment_key" in task else "classic"
+            pipeline = load_pipeline(given["pipeline"])
+            Wanted(pipeline, source.name, trigger, sink.name, given["mode"], steps, compute).check()
         except (USAGE_ERROR, LakehouseError) as error:
             yield f"task {task['task_key']}: {getattr(error, 'message', error)}"
             continue
         if missing := NEEDS.get(given["source"], set()) - options.keys():
             yield f"task {task['task_key']}: source {given['source']} without its option {', '.join(missing)}"
-        if "environment_key" in task and given["trigger"] != "available-now":
-            yield f"task {task['task_key']}: serverless takes no trigger but available-now"
 
 
 def problems(job: Job) -> list[str]:
@@ -222,7 +230,12 @@ def replace(job: Job, word: str, other: str) -> None:
         (lambda job: wheel_task(job).update(package_name="lakehouse"), "not this project's"),
         (lambda job: wheel_task(job).update(entry_point="main"), "no script main"),
         (lambda job: wheel_task(job)["parameters"].append("--colour"), "No such option"),
-        (lambda job: replace(job, "available-now", "30 seconds"), "no trigger but available-now"),
+        (lambda job: replace(job, "available-now", "30 seconds"), "[serverless-triggers]"),
+        (
+            lambda job: wheel_task(job)["parameters"].extend(["--sink", "delta", "--mode", "update"]),
+            "takes-no-updates]",
+        ),
+        (lambda job: wheel_task(job)["parameters"].extend(["--sink", "kafak"]), "no sink 'kafak'"),
         (lambda job: replace(job, "run", "ran"), "not 'ran'"),
         (lambda job: replace(job, "weather", "whether"), "no pipeline 'whether'"),
         (lambda job: replace(job, "files", "kafka"), "no option 'path'"),

@@ -161,7 +161,7 @@ def test_a_batch_that_is_repeated_after_a_crash_is_written_once(
         ("b", NOON + timedelta(hours=1)), ("a", NOON), ("late", NOON - timedelta(hours=5)), first_offset=2
     )
     with monkeypatch.context() as patch:
-        patch.setattr(delta, "append_batch", dying_after(commits_before_the_crash))
+        patch.setattr(delta, "write_batch", dying_after(commits_before_the_crash))
         if commits_before_the_crash < 2:
             with pytest.raises(ConnectionResetError):
                 lake.started()(second, 1)
@@ -174,13 +174,13 @@ def test_a_batch_that_is_repeated_after_a_crash_is_written_once(
 
 def dying_after(commits: int) -> Callable[..., None]:
     left = [commits]
-    append_batch = delta.append_batch
+    write_batch = delta.write_batch
 
     def append_or_die(*arguments: object, **named: object) -> None:
         if not left[0]:
             raise ConnectionResetError("killed")
         left[0] -= 1
-        append_batch(*arguments, **named)  # type: ignore[arg-type]
+        write_batch(*arguments, **named)  # type: ignore[arg-type]
 
     return append_or_die
 

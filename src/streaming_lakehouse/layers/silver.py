@@ -14,7 +14,7 @@ from streaming_lakehouse.expectations import Expectation, all_hold, no_failures,
 from streaming_lakehouse.parsing import with_diagnosis, with_event
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.settings import Table
-from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sinks import Query, delta
 from streaming_lakehouse.sources.envelope import BRONZE, PLACE, PROVENANCE, QUARANTINE
 
 LATE = "is_on_time"
@@ -24,9 +24,9 @@ _BROADCAST_ROWS = 500_000  # a place takes about 100 bytes; a file delivered twi
 log = logging.getLogger(__name__)
 
 
-def start(records: DataFrame, silver: Silver, tables: Tables, query: delta.Query) -> StreamingQuery:
+def start(records: DataFrame, silver: Silver, tables: Tables, query: Query) -> StreamingQuery:
     """Divides bronze's stream between silver and quarantine."""
-    return delta.for_each_batch(records, SilverBatches(silver, tables, query.checkpoint), query)
+    return delta.for_each_batch(records, SilverBatches(silver, tables, str(query.checkpoint)), query)
 
 
 def schema(silver: Silver) -> T.StructType:
@@ -176,7 +176,7 @@ class SilverBatches:
 
     def _append(self, batch_id: int, rows: DataFrame, table: Table) -> None:
         """Once, and on record: by its number alone nobody could tell later whether the batch had rows for `table`."""
-        delta.append_batch(rows, table, transaction_id=self.transaction_id, batch_id=batch_id)
+        delta.write_batch(rows, table, mode="append", transaction_id=self.transaction_id, batch_id=batch_id)
         if table.path:  # a catalog's table is not looked at for it
             checkpoints.note_written(self.checkpoint, table.layer, batch_id)
 

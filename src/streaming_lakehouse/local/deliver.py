@@ -19,12 +19,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import CLEAN, SHARES, Record, Shares, records
 from streaming_lakehouse.local.topics import create_topic
+from streaming_lakehouse.options import Options, is_whole, option, required
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.settings import expanded, local_path, writing_to
-from streaming_lakehouse.sources import eventhubs, is_whole, kafka, option, required, socket as tcp
+from streaming_lakehouse.sources import eventhubs, kafka, socket as tcp
 from streaming_lakehouse.sources.secrets import refuse_in_clear, resolved
 from streaming_lakehouse.unseen import redacted
 
@@ -61,7 +62,9 @@ class Delivery:
 
     def target(self, to: str) -> str:
         if to == "files":
-            return str(local_path("path", required(to, self.options, "path")) / self.pipeline.bronze.table)
+            return str(
+                local_path("path", required(f"generate --to {to}", self.options, "path")) / self.pipeline.bronze.table
+            )
         if to == "eventhubs":
             return f"event hub {eventhubs.event_hub(eventhubs.with_credentials(self.options))}"
         if to == "socket":
@@ -92,10 +95,7 @@ def deliver(delivery: Delivery, to: str, truth: Path | None) -> Counter[str]:
 
 def _check(delivery: Delivery, to: str) -> None:
     """What can be told before anything is sent."""
-    known = ACCEPTS[to]
-    for name in delivery.options:
-        if name not in known and not ("kafka." in known and name.startswith("kafka.")):
-            raise LakehouseError(f"generate --to {to} has no option {name!r}{did_you_mean(name, known)}")
+    Options(f"generate --to {to}", ACCEPTS[to]).check(delivery.options)
     try:
         list(replace(delivery, start=max(delivery.end - 1, 0)).records())
     except (OverflowError, struct.error) as error:
@@ -178,11 +178,11 @@ def _to_kafka(delivery: Delivery, made: Iterator[Record]) -> None:
     partitions = _whole(delivery.options, "partitions", default=2, most=_MOST_PARTITIONS)
     refuse_in_clear(delivery.options)
     options = resolved(delivery.options)
-    kafka.check_servers(options)
+    kafka.check_servers("generate --to kafka", options)
     topic = option(options, "topic") or kafka.default_topic(delivery.pipeline)
     client = kafka.client_settings(options)
     producer = _producer("kafka", client)  # first, so that no topic is made for options that cannot be
-    create_topic(required("kafka", options, kafka.SERVERS), topic, partitions, client)
+    create_topic(required("generate --to kafka", options, kafka.SERVERS), topic, partitions, client)
     _produce(delivery, made, producer, topic)
 
 

@@ -1,62 +1,58 @@
-"""Delta tables as a sink: a stream appended exactly once, and a batch of foreachBatch written exactly once."""
+"""Delta tables: Spark's own stream into one, and what foreachBatch does with them, each batch exactly once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming_lakehouse.options import Options
 from streaming_lakehouse.settings import Table
-from streaming_lakehouse.triggers import Trigger
-
-
-@dataclass(frozen=True)
-class Query:
-    """What every streaming query here needs beside its rows: its name, its checkpoint, its trigger."""
-
-    name: str
-    checkpoint: str
-    trigger: Trigger
+from streaming_lakehouse.sinks import Outlet, Query, Sink
 
 
 def append_stream(rows: DataFrame, table: Table, query: Query) -> StreamingQuery:
-    """Appends a stream to a table. Delta's own sink skips a batch that it has already committed: exactly once."""
-    writer = (
-        rows.writeStream.format("delta")
-        .outputMode("append")
-        .queryName(query.name)
-        .option("checkpointLocation", query.checkpoint)
-    )
-    if query.trigger.arguments:
-        writer = writer.trigger(**query.trigger.arguments)
+    """Writes a stream to a table. Delta's own sink skips a batch that it has already committed: exactly once."""
+    writer = query.writer(rows).format("delta")
     return writer.start(table.path) if table.path else writer.toTable(str(table.name))
 
 
 def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], query: Query) -> StreamingQuery:
     """Hands each micro-batch to `write`, at least once: what it writes must bear a repeat."""
-    writer = rows.writeStream.foreachBatch(write).queryName(query.name).option("checkpointLocation", query.checkpoint)
-    if query.trigger.arguments:
-        writer = writer.trigger(**query.trigger.arguments)
-    return writer.start()
+    return query.writer(rows).foreachBatch(write).start()
 
 
-def append_batch(rows: DataFrame, table: Table, *, transaction_id: str, batch_id: int) -> None:
-    """Appends a micro-batch once, however often it is called for the same batch.
+def write_batch(rows: DataFrame, table: Table, *, mode: str, transaction_id: str, batch_id: int) -> None:
+    """Appends a micro-batch, or overwrites the table with it, once, however often it is called for the same batch.
 
     `transaction_id` belongs to one checkpoint: a new checkpoint numbers its batches from 0 again, and under the old
     id Delta would take its first batches for repeats and skip them without a word.
     """
     writer = (
-        rows.write.format("delta").mode("append").option("txnAppId", transaction_id).option("txnVersion", str(batch_id))
+        rows.write.format("delta").mode(mode).option("txnAppId", transaction_id).option("txnVersion", str(batch_id))
     )
     if table.path:
         writer.save(table.path)
     else:
         writer.saveAsTable(str(table.name))
+
+
+def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...], *, replaces: bool) -> None:
+    """Adds the rows whose key the table does not have; where it `replaces`, the others take the place of theirs.
+
+    Nulls are the same as nulls. A repeat changes nothing, so that it needs no transaction of its own.
+    """
+    from delta.tables import DeltaTable
+
+    spark = rows.sparkSession
+    ensure(spark, table, rows.schema)
+    delta = DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.name))
+    is_same = " AND ".join(f"kept.`{column}` <=> new.`{column}`" for column in key)
+    merge = delta.alias("kept").merge(rows.alias("new"), is_same)
+    (merge.whenMatchedUpdateAll() if replaces else merge).whenNotMatchedInsertAll().execute()
 
 
 @contextmanager
@@ -95,3 +91,16 @@ def exists(spark: SparkSession, table: Table) -> bool:
 def read(spark: SparkSession, table: Table) -> DataFrame:
     """The table as a batch."""
     return spark.read.format("delta").load(table.path) if table.path else spark.read.table(str(table.name))
+
+
+def _start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
+    return append_stream(rows, outlet.table, outlet.query)
+
+
+SINK = Sink(
+    "delta",
+    Options("sink 'delta'"),
+    guarantee="exactly once",
+    start=_start,
+    keeps_table=True,
+)

@@ -9,6 +9,7 @@ from socket import create_connection
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.options import Options
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.sources.secrets import refuse_in_clear
 from streaming_lakehouse.triggers import Trigger
@@ -51,25 +52,14 @@ class Source:
     is_kept: bool = True
     ids: Callable[[SparkSession, Request], dict[str, str]] = _no_ids
 
-    def check(self, options: Mapping[str, str]) -> None:
-        """Raises LakehouseError for an option the source does not take, or a credential in clear."""
-        self._refuse_unknown(options)
-        refuse_in_clear(options)
-        for name, least in self.least.items():
-            text = option(options, name)
-            if text is not None and not is_whole(text, least):
-                raise LakehouseError(f"source {self.name!r}: {name} is a whole number from {least} on, not {text!r}")
-        for name in self.flags:
-            text = option(options, name)
-            if text is not None and text.lower() not in ("true", "false"):
-                raise LakehouseError(f"source {self.name!r}: {name} is true or false, not {text!r}")
+    @property
+    def options(self) -> Options:
+        return Options(f"source {self.name!r}", self.accepts, self.least, self.flags)
 
-    def _refuse_unknown(self, options: Mapping[str, str]) -> None:
-        known = {name.lower() for name in self.accepts}
-        prefixes = tuple(name.lower() for name in self.accepts if name.endswith("."))
-        for name in options:
-            if name.lower() not in known and not name.lower().startswith(prefixes):
-                raise LakehouseError(f"source {self.name!r} has no option {name!r}{did_you_mean(name, self.accepts)}")
+    def check(self, given: Mapping[str, str]) -> None:
+        """Raises LakehouseError for an option the source does not take, or a credential in clear."""
+        self.options.check(given)
+        refuse_in_clear(given)
 
 
 def find_source(name: str) -> Source:
@@ -83,23 +73,6 @@ def find_source(name: str) -> Source:
     if name not in sources:
         raise LakehouseError(f"there is no source {name!r}{did_you_mean(name, sources)}")
     return sources[name]
-
-
-def option(options: Mapping[str, str], name: str, default: str | None = None) -> str | None:
-    """The option's value; names are compared as Spark does, without case."""
-    return {key.lower(): value for key, value in options.items()}.get(name.lower(), default)
-
-
-def required(source: str, options: Mapping[str, str], name: str) -> str:
-    value = option(options, name)
-    if not value:
-        raise LakehouseError(f"source {source!r} needs --option {name}=…")
-    return value
-
-
-def is_whole(text: str, least: int, most: float = float("inf")) -> bool:
-    """True for the digits of a whole number within the bounds; of endless ones only the first are read."""
-    return text.isascii() and text.isdigit() and least <= int(text[:20]) <= most
 
 
 def unreachable(host: str, port: int) -> str | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.options import option
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.sources import Request, Source, kafka, option, unreachable
+from streaming_lakehouse.sources import Request, Source, kafka, unreachable
 from streaming_lakehouse.sources.secrets import resolved
 from streaming_lakehouse.unseen import keep_unseen
 
@@ -51,11 +52,11 @@ class ConnectionString:
         missing = [name for name in _NEEDED if not parts.get(name)]
         if missing:
             raise _wrong(f"has no {' and no '.join(missing)}")
-        endpoint = re.fullmatch(r"sb://([A-Za-z0-9.-]+)(?::(\d{1,5}))?/?", parts["Endpoint"])
-        if not endpoint:
+        at = re.fullmatch(r"sb://([A-Za-z0-9.-]+)(?::(\d{1,5}))?/?", parts["Endpoint"])
+        if not at:
             raise _wrong("has an Endpoint that is not sb://NAMESPACE.servicebus.windows.net/")
         keep_unseen(text, parts["SharedAccessKey"])
-        return cls(endpoint[1], int(endpoint[2] or PORT), parts["SharedAccessKeyName"], parts.get("EntityPath") or None)
+        return cls(at[1], int(at[2] or PORT), parts["SharedAccessKeyName"], parts.get("EntityPath") or None)
 
 
 def read(spark: SparkSession, request: Request) -> DataFrame:
@@ -64,24 +65,19 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     Raises LakehouseError where the connection string or the application's credentials are incomplete, or where the
     namespace does not answer.
     """
-    return kafka.records(spark, _all_of_kafka(request), request.pipeline)
-
-
-def ids(spark: SparkSession, request: Request) -> dict[str, str]:
-    """The namespace's and the event hub's, where the endpoint tells them."""
-    return kafka.ids_of(spark, _all_of_kafka(request), request.pipeline)
+    return kafka.records(spark, _all_of_kafka(request), request)
 
 
 def _all_of_kafka(request: Request) -> dict[str, str]:
     given = with_credentials(request.options)
     check_namespace("source 'eventhubs'", given)
     # Its own server and login win over what the environment holds for another Kafka.
-    return {**_passed_on(given), **of_kafka(given, shaded=on_databricks())}
+    return {**passed_on(given), **of_kafka(given, shaded=on_databricks())}
 
 
 def place(request: Request) -> dict[str, str]:
     """The namespace and the event hub."""
-    host, _, name = _endpoint(with_credentials(request.options))
+    host, _, name = endpoint(with_credentials(request.options))
     return {"namespace": host, "name": name}
 
 
@@ -92,12 +88,12 @@ def with_credentials(options: Mapping[str, str]) -> dict[str, str]:
 
 def event_hub(options: Mapping[str, str]) -> str:
     """The name of the event hub. Raises LakehouseError where the options name none."""
-    return _endpoint(options)[2]
+    return endpoint(options)[2]
 
 
 def check_namespace(owner: str, options: Mapping[str, str]) -> None:
     """Raises LakehouseError where the namespace does not answer."""
-    host, port, _ = _endpoint(options)
+    host, port, _ = endpoint(options)
     why = unreachable(host, port)
     if why is not None:
         raise LakehouseError(
@@ -108,7 +104,7 @@ def check_namespace(owner: str, options: Mapping[str, str]) -> None:
 
 def of_kafka(options: Mapping[str, str], *, shaded: bool) -> dict[str, str]:
     """The options of Kafka's client. On Databricks its classes are `shaded`, that is, have other names."""
-    host, port, name = _endpoint(options)
+    host, port, name = endpoint(options)
     prefix = "kafkashaded." if shaded else ""
     group = option(options, _GROUP)
     client = {
@@ -142,8 +138,8 @@ def _by_application(options: Mapping[str, str], host: str, prefix: str) -> dict[
 
 def of_librdkafka(options: Mapping[str, str]) -> dict[str, str]:
     """The settings of librdkafka, which sends generated records, for the same endpoint."""
-    host, port, _ = _endpoint(options)
-    given = kafka.client_settings(_passed_on(options))
+    host, port, _ = endpoint(options)
+    given = kafka.client_settings(passed_on(options))
     # Of the compressions Event Hubs knows gzip alone.
     client = {"bootstrap.servers": f"{host}:{port}", "security.protocol": "SASL_SSL", "compression.type": "none"}
     string = option(options, CONNECTION_STRING)
@@ -159,19 +155,19 @@ def of_librdkafka(options: Mapping[str, str]) -> dict[str, str]:
 def _application(options: Mapping[str, str], host: str) -> tuple[str, str, str, str]:
     """The application's id and secret, where it gets its token, and what the token is for."""
     given = {name: option(options, name) or "" for name in (_TENANT, _CLIENT, CLIENT_SECRET)}
-    endpoint = option(options, _TOKEN_ENDPOINT)
-    missing = [name for name, value in given.items() if not value and not (endpoint and name == _TENANT)]
+    token_endpoint = option(options, _TOKEN_ENDPOINT)
+    missing = [name for name, value in given.items() if not value and not (token_endpoint and name == _TENANT)]
     if missing:
         raise LakehouseError(
             f"source 'eventhubs' needs {CONNECTION_STRING}, or {_NAMESPACE}, {_NAME} and an application of Entra ID: "
             f"there is no {' and no '.join(missing)}"
         )
     keep_unseen(given[CLIENT_SECRET])
-    endpoint = endpoint or _LOGIN.format(tenant=given[_TENANT])
-    return given[_CLIENT], given[CLIENT_SECRET], endpoint, f"https://{host}/.default"
+    token_endpoint = token_endpoint or _LOGIN.format(tenant=given[_TENANT])
+    return given[_CLIENT], given[CLIENT_SECRET], token_endpoint, f"https://{host}/.default"
 
 
-def _endpoint(options: Mapping[str, str]) -> tuple[str, int, str]:
+def endpoint(options: Mapping[str, str]) -> tuple[str, int, str]:
     """The namespace's host and port, and the event hub's name."""
     secret, namespace, name = (option(options, key) for key in (CONNECTION_STRING, _NAMESPACE, _NAME))
     if secret:
@@ -194,7 +190,8 @@ def _endpoint(options: Mapping[str, str]) -> tuple[str, int, str]:
     return host, port, name
 
 
-def _passed_on(options: Mapping[str, str]) -> dict[str, str]:
+def passed_on(options: Mapping[str, str]) -> dict[str, str]:
+    """What is Kafka's own, without the login, which follows from the credentials."""
     ours = tuple(name.lower() for name in (*OPTIONS, "kafka.sasl."))
     return {name: value for name, value in options.items() if not name.lower().startswith(ours)}
 
@@ -212,4 +209,4 @@ def _wrong(what: str) -> LakehouseError:
 
 
 _ACCEPTS = (*OPTIONS, *(name for name in kafka.ACCEPTS if name not in _NOT_KAFKAS))
-SOURCE = Source("eventhubs", _ACCEPTS, read, place, kafka.LEAST, kafka.FLAGS, ids=ids)
+SOURCE = Source("eventhubs", _ACCEPTS, read, place, kafka.LEAST, kafka.FLAGS)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.options import option, required
 from streaming_lakehouse.session import on_databricks
 from streaming_lakehouse.settings import local_path
-from streaming_lakehouse.sources import Request, Source, option, required
+from streaming_lakehouse.sources import Request, Source
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 from streaming_lakehouse.sources.secrets import resolved
 
@@ -124,7 +125,7 @@ def _of_auto_loader(options: Mapping[str, str]) -> dict[str, str]:
 
 def landing_folder(request: Request) -> str:
     """Where the pipeline's files land: below `path`, a folder of this machine or of the workspace's storage."""
-    path = required("files", request.options, "path").rstrip("/")
+    path = required("source 'files'", request.options, "path").rstrip("/")
     if "://" not in path and not on_databricks():
         path = str(local_path("--option path", path))
     return f"{path}/{request.pipeline.bronze.table}"

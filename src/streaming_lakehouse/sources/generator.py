@@ -14,8 +14,9 @@ from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMa
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import SHARES, Shares, records
+from streaming_lakehouse.options import option
 from streaming_lakehouse.pipeline import load_pipeline
-from streaming_lakehouse.sources import Request, Source, option
+from streaming_lakehouse.sources import Request, Source
 from streaming_lakehouse.sources.envelope import RECORD
 
 FORMAT = "lakehouse_generator"

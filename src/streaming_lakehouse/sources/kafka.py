@@ -12,9 +12,10 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local import topics
+from streaming_lakehouse.options import option, required
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.session import is_local
-from streaming_lakehouse.sources import Request, Source, option, required, unreachable
+from streaming_lakehouse.sources import Request, Source, unreachable
 from streaming_lakehouse.sources.secrets import resolved
 
 SERVERS = "kafka.bootstrap.servers"
@@ -72,13 +73,16 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     The topic is the bronze table's name with dashes, unless `subscribe`, `subscribePattern` or `assign` names another.
     Raises LakehouseError where no bootstrap server is given or none can be reached.
     """
-    return records(spark, resolved(request.options), request.pipeline)
+    return records(spark, resolved(request.options), request)
 
 
-def records(spark: SparkSession, options: Mapping[str, str], pipeline: Pipeline) -> DataFrame:
+def records(spark: SparkSession, options: Mapping[str, str], request: Request) -> DataFrame:
     """As `read`, of options that hold their credentials."""
-    check_servers(options)
-    stream = spark.readStream.format("kafka").options(**_defaults(options, pipeline)).options(**options)
+    check_servers("source 'kafka'", options)
+    defaults = _defaults(options, request.pipeline)
+    if not request.trigger.is_micro_batch:
+        defaults.pop("maxOffsetsPerTrigger", None)  # the real-time trigger refuses it
+    stream = spark.readStream.format("kafka").options(**defaults).options(**options)
     return stream.option("includeHeaders", "true").load().select(
         "key", "value", "headers", F.col("topic").alias("source"), "partition", "offset",
         F.col("timestamp").alias("source_timestamp"),
@@ -92,16 +96,15 @@ def place(request: Request) -> dict[str, str]:
 
 
 def ids(spark: SparkSession, request: Request) -> dict[str, str]:
-    """The ids of the cluster and of each topic that is named; of those that match `subscribePattern` none."""
-    return ids_of(spark, resolved(request.options), request.pipeline)
+    """The ids of the cluster and of each topic that is named; of those that match `subscribePattern` none.
 
-
-def ids_of(spark: SparkSession, options: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
-    """As `ids`, of options that hold their credentials. In a workspace none: its JVM is closed to us."""
+    In a workspace none: its JVM is closed to us.
+    """
     if not is_local(spark):
         return {}
-    check_servers(options)
-    given = {**_defaults(options, pipeline), **options}
+    options = resolved(request.options)
+    check_servers("source 'kafka'", options)
+    given = {**_defaults(options, request.pipeline), **options}
     return topics.ids(spark, client_settings(given), _named(given))
 
 
@@ -132,31 +135,31 @@ def _defaults(given: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
     return defaults
 
 
-def check_servers(options: Mapping[str, str]) -> None:
+def check_servers(owner: str, options: Mapping[str, str]) -> None:
     """Raises LakehouseError unless every server is on loopback or spoken to in TLS, and one of them answers."""
-    servers = [server.strip() for server in required("kafka", options, SERVERS).split(",")]
+    servers = [server.strip() for server in required(owner, options, SERVERS).split(",")]
     protocol = (option(options, "kafka.security.protocol") or "PLAINTEXT").upper()
     silent = []
     for server in servers:
-        if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(_host_and_port(server)[0]):
+        if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(_host_and_port(owner, server)[0]):
             raise LakehouseError(
-                f"source 'kafka': {server} is not on this machine, so records and credentials would travel in clear; "
+                f"{owner}: {server} is not on this machine, so records and credentials would travel in clear; "
                 "add --option kafka.security.protocol=SASL_SSL (or SSL)"
             )
     for server in servers:
-        why = unreachable(*_host_and_port(server))
+        why = unreachable(*_host_and_port(owner, server))
         if why is None:
             return
         silent.append(f"{server} ({why})")
     raise LakehouseError(
-        f"source 'kafka': no broker answers at {', '.join(silent)}; start one, or correct --option {SERVERS}=…"
+        f"{owner}: no broker answers at {', '.join(silent)}; start one, or correct --option {SERVERS}=…"
     )
 
 
-def _host_and_port(server: str) -> tuple[str, int]:
+def _host_and_port(owner: str, server: str) -> tuple[str, int]:
     found = re.fullmatch(r"\[?([^\]]+?)\]?:(\d{1,5})", server)
     if not found:
-        raise LakehouseError(f"source 'kafka': {SERVERS} is HOST:PORT, or several with commas between, not {server!r}")
+        raise LakehouseError(f"{owner}: {SERVERS} is HOST:PORT, or several with commas between, not {server!r}")
     return found[1], int(found[2])
 
 

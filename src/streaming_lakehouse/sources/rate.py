@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 
 from streaming_lakehouse.generation import SHARES, Shares, records
+from streaming_lakehouse.options import option
 from streaming_lakehouse.pipeline import load_pipeline
-from streaming_lakehouse.sources import Request, Source, option
+from streaming_lakehouse.sources import Request, Source
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 
 if TYPE_CHECKING:

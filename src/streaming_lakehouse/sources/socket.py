@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.sources import Request, Source, option, unreachable
+from streaming_lakehouse.options import option
+from streaming_lakehouse.sources import Request, Source, unreachable
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 
 if TYPE_CHECKING:

@@ -59,13 +59,24 @@ def alerts(readings: DataFrame) -> DataFrame:
 
 def reading_alerts(readings: DataFrame) -> DataFrame:
     """The alerts that one reading tells alone: they need no state. Columns as `alerts`."""
+    told = alerts_now(readings)
+    return told.select("device", "time", "event_id", F.inline("alerts")).select(*_ALERT_COLUMNS)
+
+
+def alerts_now(readings: DataFrame) -> DataFrame:
+    """One row a reading that raises alerts alone, by selection and projection only, as a hot path must be.
+
+    In: as `alerts`. Out: device string, time timestamp, event_id string, alerts array of structs with alert, measure
+    string and value, threshold double.
+    """
     temperature, wind = F.col("temperature_c"), F.col("wind_speed_m_s")
     found = _alerts(
         _alert("frost", temperature <= FROST_C, "temperature_c", FROST_C),
         _alert("heat", temperature >= HEAT_C, "temperature_c", HEAT_C),
         _alert("gale", wind >= GALE_M_S, "wind_speed_m_s", GALE_M_S),
     )
-    return readings.select("device", "time", "event_id", F.inline(found)).select(*_ALERT_COLUMNS)
+    told = readings.select("device", "time", "event_id", found.alias("alerts"))
+    return told.where(F.size("alerts") > 0)
 
 
 def hour_alerts(readings: DataFrame) -> DataFrame:

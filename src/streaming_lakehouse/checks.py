@@ -1,0 +1,316 @@
+"""Which source, trigger, sink, output mode and compute go together: rules as data, each with where it stands.
+
+`lakehouse check` tells it, and every run asks before Spark starts. The tests hold each rule against Spark itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.pipeline import Pipeline
+from streaming_lakehouse.sinks import DEFAULT, MODES, find_sink
+from streaming_lakehouse.sources import find_source
+from streaming_lakehouse.triggers import Trigger
+
+COMPUTES = ("local", "connect", "classic", "serverless")
+DELTA = "delta"  # what silver and gold read: the table of the layer before
+EXACTLY_ONCE, AT_LEAST_ONCE, NONE = "exactly once", "at least once", "none"
+
+_GUIDE = "https://spark.apache.org/docs/4.2.0/streaming"
+_DATABRICKS = "https://docs.databricks.com/aws/en"
+_CONTINUOUS = f"{_GUIDE}/performance-tips.html#continuous-processing"
+_REAL_TIME = f"{_DATABRICKS}/structured-streaming/real-time-reference"
+_MODES = f"{_GUIDE}/apis-on-dataframes-and-datasets.html#output-modes"
+_SINKS = f"{_GUIDE}/apis-on-dataframes-and-datasets.html#output-sinks"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One streaming query: what it reads, when, what it does with it, and where to, in which output mode.
+
+    `trigger` is a Trigger's `kind`. `aggregates`, `watermarked` and `sessions` say what its plan has: an aggregation, a
+    watermark, session windows. `fits` is false where the pipeline does not keep the table in this mode.
+    """
+
+    step: str
+    source: str
+    trigger: str
+    sink: str
+    mode: str
+    compute: str = "local"
+    aggregates: bool = False
+    watermarked: bool = True
+    sessions: bool = False
+    fits: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.source} → {self.sink}, {self.mode}, {self.trigger}"
+
+
+class By(StrEnum):
+    """Who refuses: Spark, with an error; Databricks' compute; or we, since Spark would do something else in silence."""
+
+    SPARK = "Spark"
+    DATABRICKS = "Databricks"
+    US = "us"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What does not work, why, what works instead, and where that is written. `refuses` tells whether it is so."""
+
+    name: str
+    why: str
+    instead: str
+    documented: str
+    by: By
+    refuses: Callable[[Combination], bool] = field(repr=False)
+
+
+def _is_continuous(query: Combination) -> bool:
+    return query.trigger == "continuous"
+
+
+def _is_real_time(query: Combination) -> bool:
+    return query.trigger == "real-time"
+
+
+def _is_micro_batch(query: Combination) -> bool:
+    return not _is_continuous(query) and not _is_real_time(query)
+
+
+RULES = (
+    Rule(
+        "complete-needs-aggregation",
+        "output mode complete writes the whole result each time, and only an aggregation has one",
+        "use append or update",
+        _MODES,
+        By.SPARK,
+        lambda query: query.mode == "complete" and not query.aggregates and not _is_real_time(query),
+    ),
+    Rule(
+        "append-needs-watermark",
+        "in append mode a row of an aggregation is written when no more can change it, which only a watermark tells",
+        "give the stream a watermark, or use update or complete",
+        _MODES,
+        By.SPARK,
+        lambda query: query.mode == "append" and query.aggregates and not query.watermarked and _is_micro_batch(query),
+    ),
+    Rule(
+        "sessions-not-updated",
+        "session windows grow together, so a row that was written has no successor that could take its place",
+        "use append or complete",
+        f"{_GUIDE}/apis-on-dataframes-and-datasets.html#types-of-time-windows",
+        By.SPARK,
+        lambda query: query.mode == "update" and query.sessions and _is_micro_batch(query),
+    ),
+    Rule(
+        "delta-takes-no-updates",
+        "Delta's own stream sink adds rows or replaces all of them",
+        "use the sink foreachBatch, which merges by key",
+        "https://docs.delta.io/latest/delta-streaming.html#delta-table-as-a-sink",
+        By.SPARK,
+        lambda query: query.sink == DELTA and query.mode == "update",
+    ),
+    Rule(
+        "files-only-grow",
+        "files that were written stay as they are",
+        "use append",
+        _SINKS,
+        By.SPARK,
+        lambda query: query.sink == "files" and query.mode != "append",
+    ),
+    Rule(
+        "continuous-sources",
+        "the continuous trigger only selects: of the sources that it knows, a socket's lines are numbered by "
+        "the clock, and rate's events are made in Python, which leaves Kafka",
+        "use the source kafka or eventhubs for it",
+        _CONTINUOUS,
+        By.SPARK,
+        lambda query: _is_continuous(query) and query.source not in ("kafka", "eventhubs"),
+    ),
+    Rule(
+        "continuous-sinks",
+        "the continuous trigger has no micro-batches, which this sink counts by",
+        "use the sink kafka, eventhubs, console or memory for it",
+        _CONTINUOUS,
+        By.SPARK,
+        lambda query: _is_continuous(query) and query.sink in (DELTA, "foreachBatch", "files", "foreach"),
+    ),
+    Rule(
+        "continuous-is-stateless",
+        "the continuous trigger takes selections and projections only, no aggregation",
+        'use a pipeline\'s hot path for it, and an interval such as "1 second" for its gold tables',
+        _CONTINUOUS,
+        By.SPARK,
+        lambda query: _is_continuous(query) and query.aggregates,
+    ),
+    Rule(
+        "real-time-updates",
+        "the real-time trigger writes in update mode only",
+        "use --mode update",
+        _REAL_TIME,
+        By.SPARK,
+        lambda query: _is_real_time(query) and query.mode != "update",
+    ),
+    Rule(
+        "real-time-sources",
+        "the real-time trigger reads from Kafka and Event Hubs only",
+        "use the source kafka or eventhubs for it",
+        _REAL_TIME,
+        By.SPARK,
+        lambda query: _is_real_time(query) and query.source not in ("kafka", "eventhubs"),
+    ),
+    Rule(
+        "real-time-sinks",
+        "the real-time trigger writes row by row, which this sink does not take",
+        "use the sink kafka, eventhubs, foreach or console for it",
+        _REAL_TIME,
+        By.SPARK,
+        lambda query: _is_real_time(query) and query.sink in (DELTA, "foreachBatch", "files", "memory"),
+    ),
+    Rule(
+        "available-now-needs-an-end",
+        "available-now takes all there is, but this source has no end: Spark makes one batch of what is there in the "
+        "first moment, and says that it was all",
+        'use the trigger default, or an interval such as "30 seconds"',
+        f"{_GUIDE}/apis-on-dataframes-and-datasets.html#triggers",
+        By.US,
+        lambda query: query.trigger == "available-now" and not _source_ends(query.source),
+    ),
+    Rule(
+        "table-in-this-mode",
+        "the pipeline does not keep this table in this output mode: its rows would mean something else",
+        "use a mode that its Gold declares",
+        "the Gold of the pipeline, in domains/",
+        By.US,
+        lambda query: not query.fits,
+    ),
+    Rule(
+        "serverless-triggers",
+        "serverless compute runs streams with the trigger available-now only",
+        "use available-now, or classic compute",
+        f"{_DATABRICKS}/compute/serverless/limitations#streaming",
+        By.DATABRICKS,
+        lambda query: query.compute == "serverless" and query.trigger != "available-now",
+    ),
+    Rule(
+        "no-continuous-on-databricks",
+        "Databricks does not support the continuous trigger",
+        'use "real-time 5 minutes" on classic compute',
+        f"{_DATABRICKS}/structured-streaming/real-time",
+        By.DATABRICKS,
+        lambda query: query.compute != "local" and _is_continuous(query),
+    ),
+    Rule(
+        "real-time-computes",
+        "real-time queries run on classic compute in dedicated or standard access mode",
+        "use classic compute",
+        _REAL_TIME,
+        By.DATABRICKS,
+        lambda query: query.compute in ("connect", "serverless") and _is_real_time(query),
+    ),
+    Rule(
+        "sockets-are-local",
+        "a socket is served on the machine that tries things, which a workspace does not reach",
+        "use the source kafka or eventhubs",
+        f"{_GUIDE}/apis-on-dataframes-and-datasets.html#input-sources",
+        By.US,
+        lambda query: query.compute != "local" and query.source == "socket",
+    ),
+)
+
+NOT_EXACTLY_ONCE = Rule(
+    "exactly-once",
+    "it does not hold exactly once",
+    "use a source that can be read again, the sink foreachBatch, delta, files or foreach, and micro-batches",
+    f"{_GUIDE}/getting-started.html#fault-tolerance-semantics",
+    By.US,
+    lambda query: guarantee(query) != EXACTLY_ONCE,
+)
+
+
+def verdict(query: Combination, *, exactly_once: bool = False) -> tuple[Rule, ...]:
+    """The rules against the query; none where it works. `exactly_once` refuses what holds less."""
+    rules = (*RULES, NOT_EXACTLY_ONCE) if exactly_once else RULES
+    return tuple(rule for rule in rules if rule.refuses(query))
+
+
+def guarantee(query: Combination) -> str:
+    """What holds of each row from the query's source to its sink, after a crash and a repeat."""
+    if query.source != DELTA and not find_source(query.source).is_kept:
+        return NONE
+    of_sink = find_sink(query.sink).guarantee
+    return AT_LEAST_ONCE if of_sink == EXACTLY_ONCE and not _is_micro_batch(query) else of_sink
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is asked for, in the words of the command; `mode` is each table's own where none is given."""
+
+    pipeline: Pipeline
+    source: str
+    trigger: Trigger
+    sink: str = DEFAULT
+    mode: str | None = None
+    steps: tuple[str, ...] = ()
+    compute: str = "local"
+
+    def __post_init__(self) -> None:
+        find_source(self.source)
+        find_sink(self.sink)
+        if self.mode not in (None, *MODES):
+            raise LakehouseError(f"there is no output mode {self.mode!r}{did_you_mean(str(self.mode), MODES)}")
+
+    def queries(self) -> Iterator[Combination]:
+        """The streaming queries of such a run, in the order the data flows."""
+        for step in self.chosen_steps:
+            yield self.query(step)
+
+    @property
+    def chosen_steps(self) -> tuple[str, ...]:
+        """What runs where no step is named: the layers, or the hot path, which alone takes no micro-batches."""
+        if not self.steps and not self.trigger.is_micro_batch and self.pipeline.hot:
+            return self.pipeline.chosen_steps(("hot",))
+        return self.pipeline.chosen_steps(self.steps)
+
+    def query(self, step: str) -> Combination:
+        kind, compute = self.trigger.kind, self.compute
+        if step == "bronze":
+            return Combination(step, self.source, kind, DELTA, "append", compute)
+        if step == "silver":
+            return Combination(step, DELTA, kind, "foreachBatch", "append", compute)
+        if step == "hot":
+            mode = self.mode or ("update" if kind == "real-time" else "append")
+            return Combination(step, self.source, kind, self.sink, mode, compute)
+        gold = self.pipeline.gold_table(step)
+        mode = self.mode or gold.modes[0]
+        return Combination(
+            step, DELTA, kind, self.sink, mode, compute, aggregates=gold.aggregates, fits=mode in gold.modes
+        )
+
+    def check(self) -> None:
+        """Raises LakehouseError for the first query that does not work, with the rule against it."""
+        for query in self.queries():
+            for rule in verdict(query):
+                raise LakehouseError(f"step {query.step!r} ({query}): {rule.why}; {rule.instead} [{rule.name}]")
+
+
+def judged(wanted: Wanted, *, exactly_once: bool) -> Iterator[tuple[str, bool]]:
+    """A line a query of the run, and whether it is refused.
+
+    Raises LakehouseError for an unknown source, sink, mode or step.
+    """
+    for query in wanted.queries():
+        against = verdict(query, exactly_once=exactly_once)
+        if not against:
+            yield f"{query.step}: {query}: works, {guarantee(query)}", False
+        for rule in against:
+            yield f"{query.step}: {query}: {rule.why}; {rule.instead} [{rule.name}, {rule.documented}]", True
+
+
+def _source_ends(source: str) -> bool:
+    return source == DELTA or find_source(source).ends

@@ -1,0 +1,66 @@
+"""Files as a sink: Parquet, JSON or CSV, in folders by the values of columns where one likes; exactly once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.options import Options, option, required
+from streaming_lakehouse.session import on_databricks
+from streaming_lakehouse.settings import local_path
+from streaming_lakehouse.sinks import Outlet, Sink, refuse_rows_of_others
+
+FORMATS = ("parquet", "json", "csv")
+_OWNER = "sink 'files'"
+_PASSED_ON = ("compression", "header", "sep")
+
+
+def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
+    """Writes below the folder `path`, in one that is named like the table.
+
+    A reader must heed the folder's `_spark_metadata`, as Spark does: it names the files that count, and after a crash
+    there may be others. Raises LakehouseError for an unknown format, or for a column that the table does not have.
+    """
+    form = file_format(outlet)
+    partitions = [name.strip() for name in (option(outlet.options, "partitionBy") or "").split(",") if name.strip()]
+    for name in partitions:
+        if name not in rows.columns:
+            raise LakehouseError(
+                f"{_OWNER}: {outlet.table} has no column {name!r} to partition by{did_you_mean(name, rows.columns)}"
+            )
+    refuse_rows_of_others(outlet, folder(outlet), "_spark_metadata/*")
+    writer = outlet.query.writer(rows).format(form).partitionBy(*partitions)
+    if form == "csv":
+        writer = writer.option("header", "true")
+    given = {name: value for name in _PASSED_ON if (value := option(outlet.options, name)) is not None}
+    return writer.options(**given).start(folder(outlet))
+
+
+def file_format(outlet: Outlet) -> str:
+    form = (option(outlet.options, "format") or "parquet").lower()
+    if form not in FORMATS:
+        raise LakehouseError(f"{_OWNER}: there is no format {form!r}{did_you_mean(form, FORMATS)}")
+    return form
+
+
+def folder(outlet: Outlet) -> str:
+    path = required(_OWNER, outlet.options, "path").rstrip("/")
+    if on_databricks() and not path.startswith("/"):
+        return f"{path}/{outlet.table.title}"  # of a cloud's storage
+    return str(Path(local_path("path", path)) / outlet.table.title)
+
+
+def place(outlet: Outlet) -> dict[str, str]:
+    return {"path": folder(outlet), "format": file_format(outlet)}
+
+
+SINK = Sink(
+    "files",
+    Options(_OWNER, ("path", "format", "partitionBy", *_PASSED_ON), flags=("header",)),
+    guarantee="exactly once",
+    start=start,
+    place=place,
+)

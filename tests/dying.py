@@ -1,0 +1,44 @@
+"""The command, killed with its JVM around one of gold's commits: `python dying.py COMMIT before|after run weather …`.
+
+`after` is the worst moment: the rows are in the table, and the checkpoint does not know.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from streaming_lakehouse.cli import main
+from streaming_lakehouse.settings import Table
+from streaming_lakehouse.sinks import delta
+
+
+def dying(write: Callable[..., None], commit: int, moment: str, commits: itertools.count[int]) -> Callable[..., None]:
+    """`write`, which kills all of this process's group at gold's commit of that number, counted over all streams."""
+    turn = threading.Lock()
+
+    def written(rows: object, table: Table, *arguments: object, **named: object) -> None:
+        if table.layer != "gold":
+            return write(rows, table, *arguments, **named)
+        with turn:
+            is_last = next(commits) == commit
+        if is_last and moment == "before":
+            os.killpg(0, signal.SIGKILL)
+        write(rows, table, *arguments, **named)
+        if is_last:
+            os.killpg(0, signal.SIGKILL)
+        return None
+
+    return written
+
+
+if __name__ == "__main__":
+    _, number, moment, *words = sys.argv
+    commits = itertools.count(1)
+    for name in ("write_batch", "merge_batch"):
+        setattr(delta, name, dying(getattr(delta, name), int(number), moment, commits))
+    main(words)

@@ -1,0 +1,300 @@
+"""Gold tables sent to each sink, in each mode: the rows are those of the table, and a restart goes on exactly."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from conftest import RunWeather, run_at
+from deltalake import DeltaTable
+from namespace import Namespace
+from pyspark.sql import SparkSession
+
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local.broker import Broker, create_topic
+from streaming_lakehouse.sinks import foreach
+
+HOURLY = "weather_device_hourly"
+HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
+GOLD = (HOURLY,)
+KEY = ("device", "window_start")
+
+
+Grow = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def stages(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A lake with half of the rows in silver, and the same lake later, with all of them; gold was never made."""
+    folder = tmp_path_factory.mktemp("stages")
+    run_at(folder / "half", options=HALF, steps=("bronze", "silver"))
+    shutil.copytree(folder / "half", folder / "all")
+    run_at(folder / "all", options=ALL, steps=("bronze", "silver"))
+    return {stage: folder / stage for stage in ("half", "all")}
+
+
+@pytest.fixture
+def grow(stages: dict[str, Path], tmp_path: Path) -> Grow:
+    """Brings the test's lake to the stage; what gold has there stays."""
+    return lambda stage: shutil.copytree(stages[stage], tmp_path / "lake", dirs_exist_ok=True) and None
+
+
+def table(root: Path, name: str) -> list[dict[str, Any]]:
+    return DeltaTable(root / name).to_pyarrow_table().to_pylist()
+
+
+def counted(lake: Path) -> dict[tuple[str, datetime], int]:
+    """Readings per device and hour, told from silver by plain Python: all windows, closed or not."""
+    counts: dict[tuple[str, datetime], int] = {}
+    for row in table(lake, "silver/weather_readings"):
+        place = (row["device"], row["time"].replace(minute=0, second=0, microsecond=0))
+        counts[place] = counts.get(place, 0) + 1
+    return counts
+
+
+def readings(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, datetime], int]:
+    """The same of a gold table's rows, each of which must have a key of its own."""
+    told = list(rows)
+    found = {(row["device"], moment(row["window_start"])): int(row["readings"]) for row in told}
+    assert len(found) == len(told), "a key comes twice"
+    return found
+
+
+def moment(told: datetime | str) -> datetime:
+    read = datetime.fromisoformat(told) if isinstance(told, str) else told
+    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)  # Parquet's INT96 has no zone
+
+
+def closed(lake: Path) -> dict[tuple[str, datetime], int]:
+    """The windows that end two hours or more before the newest event: those that append mode has written."""
+    counts = counted(lake)
+    newest = max(row["time"] for row in table(lake, "silver/weather_readings"))
+    return {
+        (device, start): number
+        for (device, start), number in counts.items()
+        if (newest - start).total_seconds() >= 3 * 3600
+    }
+
+
+@pytest.mark.parametrize(
+    ("sink", "mode"), [("foreachBatch", "update"), ("foreachBatch", "complete"), ("delta", "complete")]
+)
+def test_a_table_that_is_updated_has_every_window(
+    run_weather: RunWeather, grow: Grow, tmp_path: Path, sink: str, mode: str
+) -> None:
+    """Half of the rows fall into windows that the second run adds to: their rows are replaced, not doubled."""
+    for stage in ("half", "all"):
+        grow(stage)
+        run_weather(steps=GOLD, sink=sink, mode=mode)
+        assert readings(table(tmp_path / "lake", f"gold/{HOURLY}")) == counted(tmp_path / "lake")
+
+
+def test_the_stream_sink_of_delta_appends_closed_windows(run_weather: RunWeather, grow: Grow, tmp_path: Path) -> None:
+    for stage in ("half", "all"):
+        grow(stage)
+        run_weather(steps=GOLD, sink="delta")
+    assert readings(table(tmp_path / "lake", f"gold/{HOURLY}")) == closed(tmp_path / "lake") != {}
+
+
+def test_a_new_checkpoint_over_the_old_table_skips_nothing_and_doubles_nothing(
+    run_weather: RunWeather, grow: Grow, tmp_path: Path
+) -> None:
+    """The checkpoint is lost, then more rows come, in batches that are numbered from 0 again."""
+    lake, checkpoint = tmp_path / "lake", tmp_path / "lake/_checkpoints/weather" / HOURLY
+    grow("half")
+    run_weather(steps=GOLD)
+    before = readings(table(lake, f"gold/{HOURLY}"))
+    shutil.rmtree(checkpoint)
+    run_weather(steps=GOLD)
+    assert readings(table(lake, f"gold/{HOURLY}")) == before == closed(lake) != {}
+    grow("all")
+    run_weather(steps=GOLD)
+    after = readings(table(lake, f"gold/{HOURLY}"))
+    assert after == closed(lake)
+    assert len(after) > len(before)
+
+
+def records(servers: str, topic: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """All keys and values of the topic's only partition."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "test"})
+    place = TopicPartition(topic, 0, 0)
+    end = consumer.get_watermark_offsets(place, timeout=30)[1]
+    consumer.assign([place])
+    found = consumer.consume(end, timeout=30) if end else []
+    consumer.close()
+    assert len(found) == end
+    return [(json.loads(record.key()), json.loads(record.value())) for record in found]
+
+
+def test_kafka_gets_each_row_under_its_key_and_a_repeat_under_the_same(
+    run_weather: RunWeather, grow: Grow, broker: Broker, tmp_path: Path
+) -> None:
+    """A batch whose end was not noted is sent again: a compacted topic would keep one record of each key."""
+    lake, servers = tmp_path / "lake", broker.bootstrap_servers
+    create_topic(servers, "hourly", 1)
+    grow("all")
+    outward = {"sink": "kafka", "sink_options": {"kafka.bootstrap.servers": servers, "topic": "hourly"}}
+    run_weather(steps=GOLD, **outward)
+    sent = records(servers, "hourly")
+    assert readings(value for _, value in sent) == closed(lake) != {}
+    assert all(key == {name: value[name] for name in KEY} for key, value in sent)
+    commits = lake / "_checkpoints/weather" / f"{HOURLY}.kafka" / "commits"
+    for entry in sorted(commits.glob("*[0-9]"))[-2:]:  # of the rows, and of the batch without, that closed windows
+        entry.unlink()
+        (commits / f".{entry.name}.crc").unlink()
+    run_weather(steps=GOLD, **outward)
+    again = records(servers, "hourly")
+    assert len(again) == 2 * len(sent)
+    assert sorted(map(str, again)) == sorted(map(str, [*sent, *sent]))
+
+
+def test_event_hubs_gets_each_row(
+    run_weather: RunWeather, grow: Grow, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CONNECTION_STRING", namespace.string())
+    create_topic(namespace.broker.bootstrap_servers, "hourly", 1)
+    outward = {"eventhubs.name": "hourly", **namespace.trust}
+    grow("all")
+    run_weather(steps=GOLD, sink="eventhubs", sink_options=outward)
+    sent = records(namespace.broker.bootstrap_servers, "hourly")
+    assert readings(value for _, value in sent) == closed(tmp_path / "lake") != {}
+
+
+def of_files(folder: Path, form: str) -> list[dict[str, Any]]:
+    files = sorted(folder.rglob(f"*.{form}"))
+    if form == "parquet":
+        return [row for file in files for row in pq.read_table(file, coerce_int96_timestamp_unit="us").to_pylist()]
+    if form == "json":
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [row for file in files for row in csv.DictReader(file.open())]
+
+
+@pytest.mark.parametrize("form", ["parquet", "json", "csv"])
+def test_files_of_each_format(run_weather: RunWeather, grow: Grow, tmp_path: Path, form: str) -> None:
+    """Read by others than Spark; in two runs, the second of which adds files."""
+    options = {"path": str(tmp_path / "out"), "format": form}
+    for stage in ("half", "all"):
+        grow(stage)
+        run_weather(steps=GOLD, sink="files", sink_options=options)
+    assert readings(of_files(tmp_path / "out" / HOURLY, form)) == closed(tmp_path / "lake") != {}
+
+
+def test_files_in_folders_by_a_column(run_weather: RunWeather, grow: Grow, tmp_path: Path) -> None:
+    options = {"path": str(tmp_path / "out"), "format": "json", "partitionBy": "device"}
+    grow("all")
+    run_weather(steps=GOLD, sink="files", sink_options=options)
+    folders = {folder.name for folder in (tmp_path / "out" / HOURLY).glob("device=*")}
+    assert folders == {f"device={device}" for device, _ in closed(tmp_path / "lake")}
+    with pytest.raises(LakehouseError, match=r"has no column 'devise' to partition by; did you mean 'device'"):
+        run_weather(
+            steps=GOLD, sink="files", sink_options={"path": str(tmp_path / "other"), "partitionBy": "devise"},
+            root=tmp_path / "new",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["append", "update"])
+def test_foreach_writes_row_by_row(run_weather: RunWeather, grow: Grow, tmp_path: Path, mode: str) -> None:
+    """A repeat of a batch writes its files again: nothing is doubled, in append and in update mode."""
+    lake, options = tmp_path / "lake", {"path": str(tmp_path / "out")}
+    grow("all")
+    run_weather(steps=GOLD, sink="foreach", mode=mode, sink_options=options)
+    rows = foreach.read(tmp_path / "out" / HOURLY)
+    assert readings(rows) == (closed(lake) if mode == "append" else counted(lake)) != {}
+    newest = max(
+        (entry for entry in (lake / "_checkpoints/weather" / f"{HOURLY}.foreach/commits").glob("[0-9]*")),
+        key=lambda entry: int(entry.name),
+    )
+    newest.unlink()
+    (newest.parent / f".{newest.name}.crc").unlink()
+    run_weather(steps=GOLD, sink="foreach", mode=mode, sink_options=options)
+    assert sorted(map(str, foreach.read(tmp_path / "out" / HOURLY))) == sorted(map(str, rows))
+    assert not list((tmp_path / "out").rglob("*.draft"))
+
+
+def test_foreach_leaves_nothing_of_a_task_that_failed(tmp_path: Path) -> None:
+    writer = foreach.LineFiles(str(tmp_path))
+    assert writer.open(partition_id=0, epoch_id=3)
+    writer.close(ValueError("the task is gone"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_a_table_of_the_session(
+    run_weather: RunWeather, grow: Grow, spark: SparkSession, tmp_path: Path
+) -> None:
+    """And begins anew with every run, since it ends with the process."""
+    grow("all")
+    run_weather(steps=GOLD, sink="memory", mode="complete")
+    for _ in range(2):
+        rows = [row.asDict() for row in spark.table(HOURLY).collect()]
+        assert {(row["device"], row["readings"]) for row in rows} == {
+            (device, number) for (device, _), number in counted(tmp_path / "lake").items()
+        }
+        run_weather(steps=GOLD, sink="memory", mode="complete")
+
+
+@pytest.mark.parametrize(
+    ("sink", "options", "told"),
+    [
+        ("kafka", {}, r"sink 'kafka' needs --option kafka\.bootstrap\.servers"),
+        ("kafka", {"kafka.bootstrap.servers": "127.0.0.1:1"}, r"sink 'kafka': no broker answers at 127\.0\.0\.1:1"),
+        ("kafka", {"kafka.bootstrap.servers": "kafka.example.com:9092"}, "would travel in clear"),
+        ("kafka", {"topci": "x"}, "sink 'kafka' has no option 'topci'; did you mean 'topic'"),
+        ("kafka", {"kafka.sasl.jaas.config": "x"}, "is a credential"),
+        ("eventhubs", {}, "needs eventhubs.connectionString"),
+        ("files", {}, "sink 'files' needs --option path"),
+        ("files", {"path": "out", "format": "xml"}, "there is no format 'xml'"),
+        ("files", {"path": "out", "header": "si"}, "header is true or false"),
+        ("foreach", {}, "sink 'foreach' needs --option path"),
+        ("console", {"numRows": "many"}, "numRows is a whole number"),
+        ("memory", {"path": "x"}, "sink 'memory' has no option 'path'"),
+        ("delta", {"path": "x"}, "sink 'delta' has no option 'path'"),
+        ("deltaa", {}, "there is no sink 'deltaa'; did you mean 'delta'"),
+    ],
+)
+def test_what_is_wrong_is_told(run_weather: RunWeather, sink: str, options: dict[str, str], told: str) -> None:
+    with pytest.raises(LakehouseError, match=told):
+        run_weather(steps=GOLD, sink=sink, sink_options=options)
+
+
+def test_a_topic_that_is_not_there_is_told(run_weather: RunWeather, grow: Grow, broker: Broker) -> None:
+    options = {"kafka.bootstrap.servers": broker.bootstrap_servers, "topic": "no topic of this name"}
+    with pytest.raises(LakehouseError, match=r"step 'weather_device_hourly' failed.*no topic of this name"):
+        grow("all")
+        run_weather(steps=GOLD, sink="kafka",
+                    sink_options={**options, "kafka.max.block.ms": "3000"})  # fmt: skip
+
+
+def test_a_checkpoint_belongs_to_its_sink_and_mode(run_weather: RunWeather, grow: Grow, tmp_path: Path) -> None:
+    """In another mode, or to another folder, the rows of before would be missing for good."""
+    grow("half")
+    run_weather(steps=GOLD)
+    with pytest.raises(LakehouseError, match=r"went to .*mode append; it cannot go on with .*mode update"):
+        run_weather(steps=GOLD, mode="update")
+    for folder in ("one", "two"):
+        outward = {"sink": "files", "sink_options": {"path": str(tmp_path / folder)}}
+        if folder == "two":
+            with pytest.raises(LakehouseError, match="it cannot go on with"):
+                run_weather(steps=GOLD, **outward)
+        else:
+            run_weather(steps=GOLD, **outward)
+
+
+@pytest.mark.parametrize("sink", ["files", "foreach"])
+def test_a_folder_that_another_checkpoint_has_written_is_refused(
+    run_weather: RunWeather, grow: Grow, tmp_path: Path, sink: str
+) -> None:
+    """Batches are told apart by their numbers: a new checkpoint's first ones would be skipped, or overwrite others."""
+    options = {"path": str(tmp_path / "out")}
+    grow("all")
+    run_weather(steps=GOLD, sink=sink, sink_options=options)
+    shutil.rmtree(tmp_path / "lake/_checkpoints/weather" / f"{HOURLY}.{sink}")
+    with pytest.raises(LakehouseError, match="has what another checkpoint counts as written"):
+        run_weather(steps=GOLD, sink=sink, sink_options=options)
