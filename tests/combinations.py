@@ -20,6 +20,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming_lakehouse.checks import DELTA, By, Combination, verdict
 from streaming_lakehouse.cli import SINKS, SOURCES
 from streaming_lakehouse.domains.weather.events import EVENTS
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares, records
 from streaming_lakehouse.layers import silver
 from streaming_lakehouse.pipeline import load_pipeline
@@ -97,6 +98,8 @@ class Bench:
         title = f"{query.step}_{number}"
         try:
             started = self.started(query, title)
+        except LakehouseError:
+            raise  # ours, not Spark's
         except Exception as error:
             return str(error)
         try:
@@ -152,7 +155,10 @@ class Bench:
                 return str(error)
             if self._has_arrived(started, query, title):
                 return None
-            if not started.isActive:  # without an error; that it took nothing is why we refuse it
+            if not started.isActive:
+                if error := started.exception():
+                    return str(error)
+                # Without an error; that it took nothing is why we refuse it.
                 assert _by_us(query) or self._has_arrived(started, query, title), f"{query}: it ended without a row"
                 return None
             with contextlib.suppress(PySparkException):  # which is asked for above

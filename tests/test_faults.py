@@ -183,14 +183,13 @@ def test_a_second_run_on_the_same_checkpoint_is_refused(
     [
         ("bronze", ["bronze/weather_readings"]),
         ("silver", ["silver/weather_readings", "quarantine/weather_readings"]),
-        ("weather_alerts", ["gold/weather_alerts"]),
     ],
 )
 def test_what_is_left_of_a_step_that_lost_its_other_half_is_refused(
     run_weather: RunWeather, tmp_path: Path, step: str, tables: list[str]
 ) -> None:
     """Without its checkpoint rows would be written twice, without a table they would be missing; and as advised."""
-    lake, options, steps = tmp_path / "lake", {"numRows": "500"}, ("bronze", "silver", "weather_alerts")
+    lake, options, steps = tmp_path / "lake", {"numRows": "500"}, ("bronze", "silver")
     checkpoint = lake / "_checkpoints" / "weather" / step
     run_weather("generator", options, steps=steps)
     for table in tables:
@@ -206,6 +205,14 @@ def test_what_is_left_of_a_step_that_lost_its_other_half_is_refused(
         shutil.rmtree(lake / tables[moved])
     run_weather("generator", options, steps=(step,))
     assert DeltaTable(lake / tables[0]).count() > 0
+
+
+def test_a_gold_table_that_is_gone_is_refused(run_weather: RunWeather, tmp_path: Path) -> None:
+    """Its checkpoint counts rows as written. A checkpoint that is gone is another matter: tests/test_sinks.py."""
+    run_weather("generator", {"numRows": "500"}, steps=("bronze", "silver", "weather_alerts"))
+    shutil.rmtree(tmp_path / "lake" / "gold" / "weather_alerts")
+    with pytest.raises(LakehouseError, match="is gone, but the checkpoint of step 'weather_alerts'"):
+        run_weather(steps=("weather_alerts",))
 
 
 @pytest.mark.parametrize("log", ["offsets", "commits"])

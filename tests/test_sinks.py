@@ -214,6 +214,8 @@ def test_foreach_writes_row_by_row(run_weather: RunWeather, grow: Grow, tmp_path
     )
     newest.unlink()
     (newest.parent / f".{newest.name}.crc").unlink()
+    stale = tmp_path / "out" / HOURLY / f"{int(newest.name):09d}-00099.jsonl"  # on a machine with more cores
+    stale.write_text(json.dumps(rows[0]) + "\n")
     run_weather(steps=GOLD, sink="foreach", mode=mode, sink_options=options)
     assert sorted(map(str, foreach.read(tmp_path / "out" / HOURLY))) == sorted(map(str, rows))
     assert not list((tmp_path / "out").rglob("*.draft"))
@@ -243,7 +245,7 @@ def test_memory_is_a_table_of_the_session(
 @pytest.mark.parametrize(
     ("sink", "options", "told"),
     [
-        ("kafka", {}, r"sink 'kafka' needs --option kafka\.bootstrap\.servers"),
+        ("kafka", {}, r"sink 'kafka' needs --option sink\.kafka\.bootstrap\.servers"),
         ("kafka", {"kafka.bootstrap.servers": "127.0.0.1:1"}, r"sink 'kafka': no broker answers at 127\.0\.0\.1:1"),
         ("kafka", {"kafka.bootstrap.servers": "kafka.example.com:9092"}, "would travel in clear"),
         ("kafka", {"topci": "x"}, "sink 'kafka' has no option 'topci'; did you mean 'topic'"),
@@ -273,11 +275,13 @@ def test_a_topic_that_is_not_there_is_told(run_weather: RunWeather, grow: Grow, 
 
 
 def test_a_checkpoint_belongs_to_its_sink_and_mode(run_weather: RunWeather, grow: Grow, tmp_path: Path) -> None:
-    """In another mode, or to another folder, the rows of before would be missing for good."""
+    """In another mode, or to another folder, the rows of before would be missing; by two sinks a table's be doubled."""
     grow("half")
     run_weather(steps=GOLD)
     with pytest.raises(LakehouseError, match=r"went to .*mode append; it cannot go on with .*mode update"):
         run_weather(steps=GOLD, mode="update")
+    with pytest.raises(LakehouseError, match=r"went to sink foreachBatch.*cannot go on with sink delta"):
+        run_weather(steps=GOLD, sink="delta")
     for folder in ("one", "two"):
         outward = {"sink": "files", "sink_options": {"path": str(tmp_path / folder)}}
         if folder == "two":

@@ -184,7 +184,7 @@ RULES = (
     Rule(
         "table-in-this-mode",
         "the pipeline does not keep this table in this output mode: its rows would mean something else",
-        "use a mode that its Gold declares",
+        "leave --mode off, or choose with --step the tables that take it",
         "the Gold of the pipeline, in domains/",
         By.US,
         lambda query: not query.fits,
@@ -244,7 +244,8 @@ def guarantee(query: Combination) -> str:
     if query.source != DELTA and not find_source(query.source).is_kept:
         return NONE
     of_sink = find_sink(query.sink).guarantee
-    return AT_LEAST_ONCE if of_sink == EXACTLY_ONCE and not _is_micro_batch(query) else of_sink
+    # The hot path knows no repeats: what its source delivers twice it tells twice.
+    return AT_LEAST_ONCE if of_sink == EXACTLY_ONCE and query.step == "hot" else of_sink
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class RunCommand(TyperCommand):
         from streaming_lakehouse.sinks import find_sink
         from streaming_lakehouse.sources import find_source
 
-        pipelines = [(name, ", ".join(load_pipeline(name).steps)) for name in pipeline_names()]
+        pipelines = [(name, ", ".join(_steps(load_pipeline(name)))) for name in pipeline_names()]
         _section(formatter, "Pipelines and their steps", pipelines)
         sources = [(name, _listed(find_source(name).accepts)) for name in SOURCES]
         _section(formatter, "Each --source and its --option names", sources)
@@ -85,6 +85,10 @@ _GENERATE_EXAMPLES = [
         "the topic weather-readings of `lakehouse broker`",
     ),
 ]
+
+
+def _steps(pipeline: Any) -> tuple[str, ...]:
+    return (*pipeline.steps, "hot") if pipeline.hot else tuple(pipeline.steps)
 
 
 def _section(formatter: Any, heading: str, lines: list[tuple[str, str]]) -> None:

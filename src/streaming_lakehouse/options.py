@@ -31,7 +31,8 @@ class Options:
         """Raises LakehouseError for an option that is not taken, or a value that cannot be."""
         for name in given:
             if not self.has(name):
-                raise LakehouseError(f"{self.owner} has no option {name!r}{did_you_mean(name, self.accepts)}")
+                others = did_you_mean(name, self.accepts) if self.accepts else "; it takes none"
+                raise LakehouseError(f"{self.owner} has no option {name!r}{others}")
         for name, least in self.least.items():
             text = option(given, name)
             if text is not None and not is_whole(text, least):

@@ -168,8 +168,10 @@ class Run:
         )
         if filled and step not in ("bronze", "silver") and self.sink == sinks.DEFAULT:
             checkpoints.note_rows(checkpoint)
-            log.warning("%s has rows, and the checkpoint of step %r is new: it adds those only whose key is not there",
-                        filled[0], step)  # fmt: skip
+            log.warning(
+                "%s has rows, and the checkpoint of step %r is new: a row takes the place of the one with its key",
+                filled[0], step,
+            )  # fmt: skip
         elif filled:
             names = " and ".join(map(str, filled))
             raise LakehouseError(
@@ -193,11 +195,14 @@ class Run:
         return (self.outlet(step).table,) if sinks.find_sink(self.sink).keeps_table else ()
 
     def checkpoint(self, step: str) -> str | None:
-        """The folder of the step's checkpoint: one for each sink, and none where a sink begins anew each time."""
-        if step in ("bronze", "silver") or self.sink == sinks.DEFAULT:
+        """The folder of the step's checkpoint, and none where a sink begins anew each time.
+
+        One for the table, whichever sink keeps it, since two would each add the same rows; one for each other sink.
+        """
+        sink = sinks.find_sink(self.sink)
+        if step in ("bronze", "silver") or sink.keeps_table:
             return self.settings.checkpoint(self.pipeline.name, step)
-        is_kept = sinks.find_sink(self.sink).goes_on
-        return self.settings.checkpoint(self.pipeline.name, f"{step}.{self.sink}") if is_kept else None
+        return self.settings.checkpoint(self.pipeline.name, f"{step}.{self.sink}") if sink.goes_on else None
 
     def query(self, step: str) -> Query:
         mode = self._wanted.query(step).mode

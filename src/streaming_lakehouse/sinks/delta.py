@@ -40,8 +40,8 @@ def write_batch(rows: DataFrame, table: Table, *, mode: str, transaction_id: str
         writer.saveAsTable(str(table.name))
 
 
-def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...], *, replaces: bool) -> None:
-    """Adds the rows whose key the table does not have; where it `replaces`, the others take the place of theirs.
+def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...]) -> None:
+    """Adds the rows whose key the table does not have; the others take the place of theirs.
 
     Nulls are the same as nulls. A repeat changes nothing, so that it needs no transaction of its own.
     """
@@ -52,7 +52,7 @@ def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...], *, replaces
     delta = DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.name))
     is_same = " AND ".join(f"kept.`{column}` <=> new.`{column}`" for column in key)
     merge = delta.alias("kept").merge(rows.alias("new"), is_same)
-    (merge.whenMatchedUpdateAll() if replaces else merge).whenNotMatchedInsertAll().execute()
+    merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
 
 @contextmanager

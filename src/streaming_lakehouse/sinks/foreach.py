@@ -15,6 +15,7 @@ from typing import IO
 from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming_lakehouse import checkpoints
 from streaming_lakehouse.options import Options, required
 from streaming_lakehouse.settings import local_path
 from streaming_lakehouse.sinks import Outlet, Sink, kafka, refuse_rows_of_others
@@ -60,8 +61,17 @@ class LineFiles:
 def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
     """Writes below the folder `path`, in one that is named like the table; a row is a JSON object in a line."""
     refuse_rows_of_others(outlet, folder(outlet), "*.jsonl")
+    _remove_unfinished(outlet)
     lines = rows.select(kafka.as_json(*rows.columns).alias(_LINE))
     return outlet.query.writer(lines).foreach(LineFiles(folder(outlet))).start()
+
+
+def _remove_unfinished(outlet: Outlet) -> None:
+    """Takes away what there is of a batch that is done again: it may be cut into other partitions this time."""
+    ended = checkpoints.newest_ended(str(outlet.query.checkpoint))
+    for file in Path(folder(outlet)).glob("[0-9]*-[0-9]*.*"):
+        if ended is None or int(file.name.split("-")[0]) > ended:
+            file.unlink()
 
 
 def folder(outlet: Outlet) -> str:

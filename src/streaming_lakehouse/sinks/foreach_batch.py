@@ -18,7 +18,7 @@ def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
     """Keeps the table as the output mode says.
 
     append: each row is added once. update: a row takes the place of the one with its key (MERGE). complete: the rows
-    of a batch take the place of all. A new checkpoint over a table that has rows adds none whose key is there.
+    of a batch take the place of all. A new checkpoint over a table that has rows appends as update does.
     """
     checkpoint = str(outlet.query.checkpoint)
     return delta.for_each_batch(rows, DeltaBatches(outlet, checkpoint), outlet.query)
@@ -33,18 +33,18 @@ class DeltaBatches:
     transaction_id: str = ""
 
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
-        if self.outlet.query.mode == "update":
-            self._merge(rows, replaces=True)
-        elif self.outlet.query.mode == "append" and checkpoints.is_over_rows(self.checkpoint):
-            self._merge(rows, replaces=False)
+        mode = self.outlet.query.mode
+        if mode == "update" or (mode == "append" and checkpoints.is_over_rows(self.checkpoint)):
+            self._merge(rows)
         else:
             self._write(rows, batch_id)
 
-    def _merge(self, rows: DataFrame, *, replaces: bool) -> None:
-        with delta.kept(rows) as batch:
-            # Counted, since each row must be made once and no more: a merge reads its source several times.
+    def _merge(self, rows: DataFrame) -> None:
+        # A hot path may tell an event twice, and a merge takes one row for each of the table's.
+        with delta.kept(rows.dropDuplicates(list(self.outlet.key))) as batch:
+            # Counted, so that Spark has seen all rows: a merge of none would not ask for them.
             if batch.count():
-                delta.merge_batch(batch, self._table, self.outlet.key, replaces=replaces)
+                delta.merge_batch(batch, self._table, self.outlet.key)
             else:
                 delta.ensure(batch.sparkSession, self._table, batch.schema)
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pyspark.sql import Column, DataFrame, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.options import Options, option, required, without
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.options import Options, option, without
 from streaming_lakehouse.sinks import Outlet, Sink
 from streaming_lakehouse.sources import kafka as source
 from streaming_lakehouse.sources.secrets import resolved
 
 OWNER = "sink 'kafka'"
-_OURS = ("topic", "includeHeaders")
+_OURS = ("topic",)
 _DEFAULTS = {
     # A broker that is gone, or a topic that is not there, is named within half a minute instead of minutes.
     "kafka.max.block.ms": "20000",
@@ -54,7 +55,8 @@ def topic(outlet: Outlet) -> str:
 
 
 def place(outlet: Outlet) -> dict[str, str]:
-    required(OWNER, resolved(outlet.options), source.SERVERS)
+    if not option(resolved(outlet.options), source.SERVERS):
+        raise LakehouseError(f"{OWNER} needs --option sink.{source.SERVERS}=…")
     return {"topic": topic(outlet)}
 
 
