@@ -32,7 +32,6 @@ from namespace import CANARY, ENTITY, Namespace
 from pyspark.sql import SparkSession, functions as F
 
 from streaming_lakehouse.checks import (
-    COMPUTES,
     DELTA,
     NOT_EXACTLY_ONCE,
     RULES,
@@ -43,7 +42,7 @@ from streaming_lakehouse.checks import (
     guarantee,
     verdict,
 )
-from streaming_lakehouse.cli import SINKS, SOURCES
+from streaming_lakehouse.cli import SINKS, SOURCES, Compute
 from streaming_lakehouse.domains.weather.events import EVENTS
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares, records
@@ -113,7 +112,7 @@ def test_available_now_takes_a_source_without_an_end_for_all_there_is(bench: Ben
 def test_every_rule_is_needed() -> None:
     """Each refuses something that no other does, so that none can be wrong without a test that tells."""
     queries = [*bronze_queries(), *gold_queries(), *hot_queries(), *plan_queries()]
-    queries += [replace(query, compute=compute) for query, compute in product(queries, COMPUTES)]
+    queries += [replace(query, compute=compute) for query, compute in product(queries, map(str, Compute))]
     queries += [replace(query, fits=False) for query in gold_queries()]
     alone = {rules[0].name for query in queries if len(rules := verdict(query)) == 1}
     assert alone == {rule.name for rule in RULES}

@@ -15,7 +15,6 @@ from streaming_lakehouse.sinks import DEFAULT, MODES, find_sink
 from streaming_lakehouse.sources import find_source
 from streaming_lakehouse.triggers import Trigger
 
-COMPUTES = ("local", "connect", "classic", "serverless")
 DELTA = "delta"  # what silver and gold read: the table of the layer before
 EXACTLY_ONCE, AT_LEAST_ONCE, NONE = "exactly once", "at least once", "none"
 

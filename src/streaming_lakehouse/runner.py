@@ -33,6 +33,7 @@ from streaming_lakehouse.sources import delta as upstream, envelope
 from streaming_lakehouse.sources.secrets import refuse_in_clear
 from streaming_lakehouse.triggers import Trigger
 
+_LAYERS = ("bronze", "silver")  # Delta tables always; what comes after them goes to the sink
 _LOOK_SECONDS = 0.25  # the board is looked after so often
 _POLL_SECONDS = 0.05
 _CLUSTER_HEAP_MIB = 16 * 1024  # of a workspace's smaller machines
@@ -103,7 +104,7 @@ class Run:
             if step in ("bronze", "hot"):
                 source.place(self.request)
                 self._refuse_to_go_on(source, self.checkpoint(step))
-            if step not in ("bronze", "silver"):
+            if step not in _LAYERS:
                 sink.place(self.outlet(step))
         return source, sink
 
@@ -122,7 +123,7 @@ class Run:
         """
         if not self.trigger.is_available_now:
             return [steps]
-        golds = tuple(step for step in steps if step not in ("bronze", "silver", "hot"))
+        golds = tuple(step for step in steps if step not in (*_LAYERS, "hot"))
         return [*((step,) for step in steps if step not in golds), *((golds,) if golds else ())]
 
     @contextmanager
@@ -147,7 +148,7 @@ class Run:
         if step in ("bronze", "hot"):
             place = {"source": source.name, **source.place(self.request)}
             checkpoints.claim_source(checkpoint, place, source.ids(spark, self.request))
-        if step not in ("bronze", "silver"):
+        if step not in _LAYERS:
             outlet = self.outlet(step)
             place = {"sink": sink.name, "mode": outlet.query.mode, **sink.place(outlet)}
             checkpoints.claim_sink(checkpoint, place)
@@ -155,7 +156,7 @@ class Run:
     def _refuse_half_a_step(self, spark: SparkSession, step: str, checkpoint: str) -> None:
         """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell.
 
-        Only where rows have keys a new checkpoint can go on over a table's rows: those that are there are not added.
+        Only where rows have keys a new checkpoint can go on over a table's: each takes the place of the one with its.
         """
         tables = self.tables(step)
         checkpoints.check(checkpoint)
@@ -166,7 +167,7 @@ class Run:
             f"bring it back, or rebuild: move away {checkpoint} and {' and '.join(table.place for table in tables)}, "
             "as far as they are there, and those of the steps after it"
         )
-        if filled and step not in ("bronze", "silver") and self.sink == sinks.DEFAULT:
+        if filled and step not in _LAYERS and self.sink == sinks.DEFAULT:
             checkpoints.note_rows(checkpoint)
             log.warning(
                 "%s has rows, and the checkpoint of step %r is new: a row takes the place of the one with its key",
@@ -200,7 +201,7 @@ class Run:
         One for the table, whichever sink keeps it, since two would each add the same rows; one for each other sink.
         """
         sink = sinks.find_sink(self.sink)
-        if step in ("bronze", "silver") or sink.keeps_table:
+        if step in _LAYERS or sink.keeps_table:
             return self.settings.checkpoint(self.pipeline.name, step)
         return self.settings.checkpoint(self.pipeline.name, f"{step}.{self.sink}") if sink.goes_on else None
 

@@ -38,10 +38,8 @@ def send(rows: DataFrame, outlet: Outlet, options: Mapping[str, str], to: str) -
 
     A batch that is repeated after a crash is sent again: with the same key and the same value.
     """
-    names = {name.lower() for name in options}
-    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in names}
     records = rows.select(as_json(*outlet.key).alias("key"), as_json(*rows.columns).alias("value"))
-    writer = outlet.query.writer(records).format("kafka").options(**defaults)
+    writer = outlet.query.writer(records).format("kafka").options(**without(_DEFAULTS, options))
     return writer.options(**without(options, _OURS)).option("topic", to).start()
 
 

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local import topics
-from streaming_lakehouse.options import option, required
+from streaming_lakehouse.options import option, required, without
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.session import is_local
 from streaming_lakehouse.sources import Request, Source, unreachable
@@ -127,7 +127,7 @@ def default_topic(pipeline: Pipeline) -> str:
 
 def _defaults(given: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
     names = {name.lower() for name in given}
-    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in names}
+    defaults = without(_DEFAULTS, given)
     if names & {"startingtimestamp", "startingoffsetsbytimestamp"}:
         defaults.pop("startingOffsets", None)
     if not names & {name.lower() for name in _TOPICS}:
