@@ -1,9 +1,10 @@
 """The values of --trigger."""
 
 import pytest
+from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.triggers import parse_trigger
+from streaming_lakehouse.triggers import LEAST_REAL_TIME, parse_trigger
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,8 @@ from streaming_lakehouse.triggers import parse_trigger
         (" 1  minute ", {"processingTime": "1 minute"}),
         ("continuous 1 second", {"continuous": "1 second"}),
         ("real-time 5 minutes", {"realTime": "5 minutes"}),
+        ("real-time 5000 milliseconds", {"realTime": "5000 milliseconds"}),
+        ("8784 hours", {"processingTime": "8784 hours"}),
     ],
 )
 def test_a_trigger_is_the_writers_argument(text: str, arguments: dict[str, object]) -> None:
@@ -27,3 +30,26 @@ def test_anything_else_is_refused_with_the_forms_there_are(text: str) -> None:
     """The message shows what would have been right."""
     with pytest.raises(LakehouseError, match="available-now, default"):
         parse_trigger(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("0 seconds", "too short; use \"default\""),
+        ("continuous 0 seconds", "too short; .* \"continuous 1 second\""),
+        ("real-time 0 seconds", "too short; .* \"real-time 5 seconds\" at least"),
+        ("real-time 4999 milliseconds", "too short; .* \"real-time 5 seconds\" at least"),
+        ("8785 hours", "'8785 hours': the interval is too long; give a year, 8784 hours, at most"),
+        ("continuous 9223372036854775807 milliseconds", "too long"),
+        ("real-time " + "9" * 5000 + " hours", "too long"),
+    ],
+)
+def test_an_interval_that_no_query_can_have_is_told_at_once(text: str, told: str) -> None:
+    """Spark would refuse it when the query starts, or never come to a second batch."""
+    with pytest.raises(LakehouseError, match=told) as refused:
+        parse_trigger(text)
+    assert len(str(refused.value)) < 200
+
+
+def test_the_least_interval_of_real_time_is_sparks(spark: SparkSession) -> None:
+    assert spark.conf.get("spark.sql.streaming.realTimeMode.minBatchDuration") == f"{LEAST_REAL_TIME}ms"

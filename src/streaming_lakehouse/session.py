@@ -89,7 +89,7 @@ def compute() -> str:
     if on_databricks():
         # The runtime of serverless compute is versioned with its client: client.4.9 and so on.
         return "serverless" if os.environ["DATABRICKS_RUNTIME_VERSION"].startswith("client") else "classic"
-    return "connect" if _has_databricks_connect() else "local"
+    return "connect" if _is_elsewhere() else "local"
 
 
 def is_local(session: SparkSession) -> bool:
