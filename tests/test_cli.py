@@ -21,7 +21,7 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares
 from streaming_lakehouse.local.broker import Broker
 from streaming_lakehouse.local.ports import free_port
-from streaming_lakehouse.session import check_place
+from streaming_lakehouse.session import check_place, compute
 from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sources import find_source
 
@@ -38,6 +38,9 @@ TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
         (("run", "weather", "--step", "sliver"), "'sliver'; did you mean 'silver'"),
         (("run", "weather", "--trigger", "sometimes"), "unknown trigger 'sometimes'"),
         (("run", "weather", "--trigger", "continuous 1 second"), "continuous-sources"),
+        (("run", "weather", "--trigger", "continuous 1 second"), "continuous-sinks"),
+        (("run", "weather", "--step", "bronze", "--trigger", "continuous 1 second"), "only the hot path takes it; use"),
+        (("run", "weather", "--trigger", "real-time 1 second"), "too short"),
         (("run", "weather", "--option", "numRows"), "KEY=VALUE, not 'numRows'"),
         (("run", "weather", "--option", "subscribe=t"), "source 'generator' has no option 'subscribe'"),
         (("run", "weather", "--root", "a/../b"), "'a/../b'"),
@@ -94,6 +97,39 @@ def test_a_folder_that_spark_does_not_see(
     )
     monkeypatch.setenv("SPARK_REMOTE", "sc://localhost:15002")
     check_place(Settings(root=tmp_path), is_run=True)
+
+
+def checked(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit status of `check`, and what it says on standard output."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["check", "weather", *words])
+    return int(ended.value.code or 0), capsys.readouterr().out
+
+
+def test_check_and_run_agree_on_connect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a run is refused for what it cannot see, `check` says so, asked for Connect or where Connect is."""
+    assert checked((), capsys)[0] == 0
+    status, said = checked(("--compute", "connect"), capsys)
+    assert status == 1 and "[checkpoints-are-looked-at, check_place, in session.py]" in said
+    monkeypatch.setenv("SPARK_REMOTE", "sc://localhost:15002")
+    assert compute() == "local" and checked((), capsys)[0] == 0
+    monkeypatch.setenv("SPARK_REMOTE", "sc://spark.example.com:15002")
+    assert compute() == "connect" and checked((), capsys) == (1, said)
+
+
+def test_off_this_machine_files_of_foreach_would_be_scattered(capsys: pytest.CaptureFixture[str]) -> None:
+    status, said = checked(("--sink", "foreach", "--compute", "classic"), capsys)
+    assert status == 1 and "copy the writer in sinks/foreach.py" in said and "[foreach-writes-here" in said
+
+
+def test_the_guarantee_is_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """From the source on, where it is read; otherwise it is told of what."""
+    live = ("--source", "socket", "--trigger", "default")
+    status, said = checked(live, capsys)
+    assert status == 0 and said.count(": works, none\n") == said.count("\n") == 5
+    assert checked((*live, "--exactly-once"), capsys)[0] == 1
+    status, said = checked((*live, "--step", "gold", "--exactly-once"), capsys)
+    assert status == 0 and said.count(": works, exactly once of what silver has (no source is read)\n") == 3
 
 
 def test_a_missing_folder(run_weather: RunWeather, tmp_path: Path) -> None:

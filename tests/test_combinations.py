@@ -40,6 +40,7 @@ from streaming_lakehouse.checks import (
     Rule,
     Wanted,
     guarantee,
+    judged,
     verdict,
 )
 from streaming_lakehouse.cli import SINKS, SOURCES, Compute
@@ -148,6 +149,42 @@ def test_a_run_is_refused_before_spark_starts() -> None:
         LakehouseError, match=r"'weather_device_hourly' \(delta → delta, update.*delta-takes-no-updates"
     ):
         wanted.check()
+
+
+def test_a_run_tells_every_rule_against_it_once() -> None:
+    """Whoever mends one is not told of the next by the run after that."""
+    wanted = Wanted(WEATHER, "rate", parse_trigger("available-now"), sink="files", mode="update")
+    with pytest.raises(LakehouseError) as refused:
+        wanted.check()
+    told = str(refused.value)
+    for rule, queries in (
+        ("available-now-needs-an-end", "step 'bronze' (rate → delta, append, available-now): "),
+        ("files-only-grow", "step 'weather_device_hourly' (delta → files, update, available-now) and 2 more: "),
+        ("table-in-this-mode", "step 'weather_alerts' (delta → files, update, available-now): "),
+    ):
+        assert told.count(f"[{rule}]") == 1
+        assert queries in told
+    assert told.count("[") == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "steps", "held"),
+    [
+        ("kafka", "foreachBatch", (), {"exactly once"}),
+        ("kafka", "kafka", ("silver", "weather_alerts"), {"exactly once", "at least once"}),
+        ("socket", "foreachBatch", (), {"none"}),
+        ("socket", "kafka", ("bronze", "gold"), {"none"}),
+        ("socket", "foreachBatch", ("silver", "gold"), {"exactly once"}),
+    ],
+)
+def test_no_step_guarantees_more_than_what_it_is_filled_from(
+    source: str, sink: str, steps: tuple[str, ...], held: set[str]
+) -> None:
+    """What a socket lost is lost to gold; and a run that reads no source guarantees what is in the table before."""
+    wanted = Wanted(WEATHER, source, parse_trigger("default"), sink, steps=steps)
+    assert {guarantee(query) for query in wanted.queries()} == held
+    reads_a_source = "bronze" in wanted.chosen_steps
+    assert all(("(no source is read)" in line) != reads_a_source for line, _ in judged(wanted, exactly_once=False))
 
 
 def against(source: str, trigger: str, sink: str, mode: str) -> str:

@@ -35,10 +35,10 @@ def test_anything_else_is_refused_with_the_forms_there_are(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("0 seconds", "too short; use \"default\""),
-        ("continuous 0 seconds", "too short; .* \"continuous 1 second\""),
-        ("real-time 0 seconds", "too short; .* \"real-time 5 seconds\" at least"),
-        ("real-time 4999 milliseconds", "too short; .* \"real-time 5 seconds\" at least"),
+        ("0 seconds", 'too short; use "default"'),
+        ("continuous 0 seconds", 'too short; .* "continuous 1 second"'),
+        ("real-time 0 seconds", 'too short; .* "real-time 5 seconds" at least'),
+        ("real-time 4999 milliseconds", 'too short; .* "real-time 5 seconds" at least'),
         ("8785 hours", "'8785 hours': the interval is too long; give a year, 8784 hours, at most"),
         ("continuous 9223372036854775807 milliseconds", "too long"),
         ("real-time " + "9" * 5000 + " hours", "too long"),

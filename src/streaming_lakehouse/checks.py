@@ -16,7 +16,9 @@ from streaming_lakehouse.sources import find_source
 from streaming_lakehouse.triggers import Trigger
 
 DELTA = "delta"  # what silver and gold read: the table of the layer before
+_TABLES = (DELTA, "foreachBatch")
 EXACTLY_ONCE, AT_LEAST_ONCE, NONE = "exactly once", "at least once", "none"
+_LEAST_FIRST = (NONE, AT_LEAST_ONCE, EXACTLY_ONCE)
 
 _GUIDE = "https://spark.apache.org/docs/4.2.0/streaming"
 _DATABRICKS = "https://docs.databricks.com/aws/en"
@@ -31,7 +33,8 @@ class Combination:
     """One streaming query: what it reads, when, what it does with it, and where to, in which output mode.
 
     `trigger` is a Trigger's `kind`. `aggregates`, `watermarked` and `sessions` say what its plan has: an aggregation, a
-    watermark, session windows. `fits` is false where the pipeline does not keep the table in this mode.
+    watermark, session windows. `fits` is false where the pipeline does not keep the table in this mode. `filled` is what
+    the run guarantees of the rows of the table that it reads.
     """
 
     step: str
@@ -44,6 +47,7 @@ class Combination:
     watermarked: bool = True
     sessions: bool = False
     fits: bool = True
+    filled: str = EXACTLY_ONCE
 
     def __str__(self) -> str:
         return f"{self.source} → {self.sink}, {self.mode}, {self.trigger}"
@@ -81,7 +85,21 @@ def _is_micro_batch(query: Combination) -> bool:
     return not _is_continuous(query) and not _is_real_time(query)
 
 
+def _is_hot(query: Combination) -> bool:
+    return query.step == "hot"
+
+
+# Of a trigger without micro-batches the layers are told by one rule, and nothing of their sources and sinks with it:
+# what helps the hot path there leads a layer nowhere. Advice must not lead in a circle: tests/test_advice.py follows it.
 RULES = (
+    Rule(
+        "layers-take-micro-batches",
+        "the layers work in micro-batches, which this trigger does not make: only the hot path takes it",
+        'use --step hot, or for the layers an interval such as "1 second"',
+        _CONTINUOUS,
+        By.SPARK,
+        lambda query: not _is_micro_batch(query) and not _is_hot(query),
+    ),
     Rule(
         "complete-needs-aggregation",
         "output mode complete writes the whole result each time, and only an aggregation has one",
@@ -112,15 +130,15 @@ RULES = (
         "use the sink foreachBatch, which merges by key",
         "https://docs.delta.io/latest/delta-streaming.html#delta-table-as-a-sink",
         By.SPARK,
-        lambda query: query.sink == DELTA and query.mode == "update",
+        lambda query: query.sink == DELTA and query.mode == "update" and _is_micro_batch(query),
     ),
     Rule(
         "files-only-grow",
         "files that were written stay as they are",
-        "use append",
+        "use append where the table takes it, or the sink foreachBatch",
         _SINKS,
         By.SPARK,
-        lambda query: query.sink == "files" and query.mode != "append",
+        lambda query: query.sink == "files" and query.mode != "append" and _is_micro_batch(query),
     ),
     Rule(
         "continuous-sources",
@@ -129,7 +147,7 @@ RULES = (
         "use the source kafka or eventhubs for it",
         _CONTINUOUS,
         By.SPARK,
-        lambda query: _is_continuous(query) and query.source not in ("kafka", "eventhubs"),
+        lambda query: _is_continuous(query) and _is_hot(query) and query.source not in ("kafka", "eventhubs"),
     ),
     Rule(
         "continuous-sinks",
@@ -137,15 +155,15 @@ RULES = (
         "use the sink kafka, eventhubs, console or memory for it",
         _CONTINUOUS,
         By.SPARK,
-        lambda query: _is_continuous(query) and query.sink in (DELTA, "foreachBatch", "files", "foreach"),
+        lambda query: _is_continuous(query) and _is_hot(query) and query.sink in (*_TABLES, "files", "foreach"),
     ),
     Rule(
         "continuous-is-stateless",
         "the continuous trigger takes selections and projections only, no aggregation",
-        'use a pipeline\'s hot path for it, and an interval such as "1 second" for its gold tables',
+        'leave aggregations to the gold tables, with an interval such as "1 second"',
         _CONTINUOUS,
         By.SPARK,
-        lambda query: _is_continuous(query) and query.aggregates,
+        lambda query: _is_continuous(query) and _is_hot(query) and query.aggregates,
     ),
     Rule(
         "real-time-updates",
@@ -153,7 +171,7 @@ RULES = (
         "use --mode update",
         _REAL_TIME,
         By.SPARK,
-        lambda query: _is_real_time(query) and query.mode != "update",
+        lambda query: _is_real_time(query) and _is_hot(query) and query.mode != "update",
     ),
     Rule(
         "real-time-sources",
@@ -161,21 +179,21 @@ RULES = (
         "use the source kafka or eventhubs for it",
         _REAL_TIME,
         By.SPARK,
-        lambda query: _is_real_time(query) and query.source not in ("kafka", "eventhubs"),
+        lambda query: _is_real_time(query) and _is_hot(query) and query.source not in ("kafka", "eventhubs"),
     ),
     Rule(
         "real-time-sinks",
         "the real-time trigger writes row by row, which this sink does not take",
-        "use the sink kafka, eventhubs, foreach or console for it",
+        "use the sink kafka, eventhubs, console, or on this machine foreach for it",
         _REAL_TIME,
         By.SPARK,
-        lambda query: _is_real_time(query) and query.sink in (DELTA, "foreachBatch", "files", "memory"),
+        lambda query: _is_real_time(query) and _is_hot(query) and query.sink in (*_TABLES, "files", "memory"),
     ),
     Rule(
         "available-now-needs-an-end",
         "available-now takes all there is, but this source has no end: Spark makes one batch of what is there in the "
         "first moment, and says that it was all",
-        'use the trigger default, or an interval such as "30 seconds"',
+        'use the trigger default, or an interval such as "30 seconds", or a source that ends, such as kafka or files',
         f"{_GUIDE}/apis-on-dataframes-and-datasets.html#triggers",
         By.US,
         lambda query: query.trigger == "available-now" and not _source_ends(query.source),
@@ -191,7 +209,7 @@ RULES = (
     Rule(
         "serverless-triggers",
         "serverless compute runs streams with the trigger available-now only",
-        "use available-now, or classic compute",
+        "use available-now, with a source that ends such as kafka or files, or classic compute",
         f"{_DATABRICKS}/compute/serverless/limitations#streaming",
         By.DATABRICKS,
         lambda query: query.compute == "serverless" and query.trigger != "available-now",
@@ -205,14 +223,6 @@ RULES = (
         lambda query: query.compute != "local" and _is_continuous(query),
     ),
     Rule(
-        "real-time-computes",
-        "real-time queries run on classic compute in dedicated or standard access mode",
-        "use classic compute",
-        _REAL_TIME,
-        By.DATABRICKS,
-        lambda query: query.compute in ("connect", "serverless") and _is_real_time(query),
-    ),
-    Rule(
         "sockets-are-local",
         "a socket is served on the machine that tries things, which a workspace does not reach",
         "use the source kafka or eventhubs",
@@ -220,12 +230,28 @@ RULES = (
         By.US,
         lambda query: query.compute != "local" and query.source == "socket",
     ),
+    Rule(
+        "foreach-writes-here",
+        "its writer's files are on the disk of whichever worker writes them: off this machine they would be scattered",
+        "use another sink, or copy the writer in sinks/foreach.py for a system that all workers reach",
+        f"{_GUIDE}/apis-on-dataframes-and-datasets.html#foreach",
+        By.US,
+        lambda query: query.compute != "local" and query.sink == "foreach",
+    ),
+    Rule(
+        "checkpoints-are-looked-at",
+        "a run looks at its checkpoints itself, in a folder or a volume that a client of Connect does not see",
+        "do it in the workspace, as a job (databricks bundle run …), or here without Connect",
+        "check_place, in session.py",
+        By.US,
+        lambda query: query.compute == "connect",
+    ),
 )
 
 NOT_EXACTLY_ONCE = Rule(
     "exactly-once",
     "it does not hold exactly once",
-    "use a source that can be read again, the sink foreachBatch, delta, files or foreach, and micro-batches",
+    "use the layers, a source that can be read again, and the sink foreachBatch, delta or files",
     f"{_GUIDE}/getting-started.html#fault-tolerance-semantics",
     By.US,
     lambda query: guarantee(query) != EXACTLY_ONCE,
@@ -239,12 +265,16 @@ def verdict(query: Combination, *, exactly_once: bool = False) -> tuple[Rule, ..
 
 
 def guarantee(query: Combination) -> str:
-    """What holds of each row from the query's source to its sink, after a crash and a repeat."""
+    """What holds of each row from the run's source to the query's sink, after a crash and a repeat.
+
+    No more than what holds of the rows that it reads: what a source has lost no layer brings back.
+    """
     if query.source != DELTA and not find_source(query.source).is_kept:
         return NONE
     of_sink = find_sink(query.sink).guarantee
     # The hot path knows no repeats: what its source delivers twice it tells twice.
-    return AT_LEAST_ONCE if of_sink == EXACTLY_ONCE and query.step == "hot" else of_sink
+    of_step = AT_LEAST_ONCE if _is_hot(query) else EXACTLY_ONCE
+    return min(of_sink, of_step, query.filled, key=_LEAST_FIRST.index)
 
 
 @dataclass(frozen=True)
@@ -278,25 +308,37 @@ class Wanted:
         return self.pipeline.chosen_steps(self.steps)
 
     def query(self, step: str) -> Combination:
+        """The streaming query of that step, in this run."""
         kind, compute = self.trigger.kind, self.compute
         if step == "bronze":
             return Combination(step, self.source, kind, DELTA, "append", compute)
+        filled = guarantee(self.query("bronze")) if "bronze" in self.chosen_steps else EXACTLY_ONCE
         if step == "silver":
-            return Combination(step, DELTA, kind, "foreachBatch", "append", compute)
+            return Combination(step, DELTA, kind, "foreachBatch", "append", compute, filled=filled)
         if step == "hot":
             mode = self.mode or ("update" if kind == "real-time" else "append")
             return Combination(step, self.source, kind, self.sink, mode, compute)
         gold = self.pipeline.gold_table(step)
         mode = self.mode or gold.modes[0]
+        fits = mode in gold.modes
         return Combination(
-            step, DELTA, kind, self.sink, mode, compute, aggregates=gold.aggregates, fits=mode in gold.modes
+            step, DELTA, kind, self.sink, mode, compute, aggregates=gold.aggregates, fits=fits, filled=filled
         )
 
     def check(self) -> None:
-        """Raises LakehouseError for the first query that does not work, with the rule against it."""
+        """Raises LakehouseError where a query does not work: with all the rules against the run, each of them once."""
+        refused: dict[Rule, list[Combination]] = {}
         for query in self.queries():
             for rule in verdict(query):
-                raise LakehouseError(f"step {query.step!r} ({query}): {rule.why}; {rule.instead} [{rule.name}]")
+                refused.setdefault(rule, []).append(query)
+        if refused:
+            raise LakehouseError("; and ".join(_told(rule, queries) for rule, queries in refused.items()))
+
+    def basis(self, step: str) -> str:
+        """What the guarantee of the step is of, where the run does not begin at the source; '' where it does."""
+        if step == "hot" or "bronze" in self.chosen_steps:
+            return ""
+        return f" of what {'bronze' if step == 'silver' else 'silver'} has (no source is read)"
 
 
 def judged(wanted: Wanted, *, exactly_once: bool) -> Iterator[tuple[str, bool]]:
@@ -307,9 +349,16 @@ def judged(wanted: Wanted, *, exactly_once: bool) -> Iterator[tuple[str, bool]]:
     for query in wanted.queries():
         against = verdict(query, exactly_once=exactly_once)
         if not against:
-            yield f"{query.step}: {query}: works, {guarantee(query)}", False
+            yield f"{query.step}: {query}: works, {guarantee(query)}{wanted.basis(query.step)}", False
         for rule in against:
             yield f"{query.step}: {query}: {rule.why}; {rule.instead} [{rule.name}, {rule.documented}]", True
+
+
+def _told(rule: Rule, queries: list[Combination]) -> str:
+    """Of all the queries that the rule refuses the first, and how many more there are."""
+    first, *others = queries
+    more = f" and {len(others)} more" if others else ""
+    return f"step {first.step!r} ({first}){more}: {rule.why}; {rule.instead} [{rule.name}]"
 
 
 def _source_ends(source: str) -> bool:

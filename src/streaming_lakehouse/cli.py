@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.session import start_early
+from streaming_lakehouse.session import compute as compute_here, start_early
 from streaming_lakehouse.settings import Settings, local_path
 from streaming_lakehouse.unseen import redacted
 
@@ -226,7 +226,7 @@ def check(
     step: Steps = None,
     sink: SinkName = SINKS[0],
     mode: Mode = None,
-    compute: Annotated[Compute, typer.Option(help="Where it shall run.")] = Compute.LOCAL,
+    compute: Annotated[Compute | None, typer.Option(help="Where it shall run [here].")] = None,
     exactly_once: Annotated[bool, typer.Option("--exactly-once", help="Refuse what holds less than that.")] = False,
 ) -> None:
     """Tell whether a run's source, trigger, sink and output mode go together, and what it guarantees; no Spark starts.
@@ -237,9 +237,8 @@ def check(
     from streaming_lakehouse.pipeline import load_pipeline
     from streaming_lakehouse.triggers import parse_trigger
 
-    wanted = Wanted(
-        load_pipeline(pipeline), source, parse_trigger(trigger), sink, mode, tuple(step or ()), compute.value
-    )
+    where = compute.value if compute else compute_here()
+    wanted = Wanted(load_pipeline(pipeline), source, parse_trigger(trigger), sink, mode, tuple(step or ()), where)
     works = True
     for line, is_refused in judged(wanted, exactly_once=exactly_once):
         typer.echo(line)

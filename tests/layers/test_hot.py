@@ -114,5 +114,7 @@ def test_without_micro_batches_no_step_but_the_hot_path_runs() -> None:
     assert wanted.chosen_steps == ("hot",)
     wanted.check()
     layers = Wanted(load_pipeline("weather"), "kafka", parse_trigger("continuous 1 second"), steps=("bronze",))
-    with pytest.raises(LakehouseError, match=r"'bronze' \(kafka → delta, append, continuous\): .*continuous-sinks"):
+    with pytest.raises(
+        LakehouseError, match=r"'bronze' \(kafka → delta, append, continuous\): .*layers-take-micro-batches"
+    ):
         layers.check()
