@@ -25,6 +25,12 @@ from streaming_lakehouse.session import check_place, compute
 from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sources import find_source
 
+RUN = ("run", "weather")
+GOLD = (*RUN, "--step", "gold", "--sink", "files")
+# All layers: what is wrong with the sink is told before the first of them has done its work.
+TO_OUT = (*RUN, "--sink", "files", "--option", "sink.path=out", "--option")
+TO_TOPIC = (*RUN, "--sink", "kafka", "--option")
+TO_HUB = (*RUN, "--sink", "eventhubs", "--option")
 KAFKA = ("run", "weather", "--source", "kafka")
 TO_FILES = ("generate", "weather", "--to", "files", "--option", "path=landing")
 TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
@@ -42,6 +48,30 @@ TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
         (("run", "weather", "--step", "bronze", "--trigger", "continuous 1 second"), "only the hot path takes it; use"),
         (("run", "weather", "--trigger", "real-time 1 second"), "too short"),
         (("run", "weather", "--option", "numRows"), "KEY=VALUE, not 'numRows'"),
+        ((*RUN, "--option", "seed=1", "--option", "Seed=2"), "--option Seed is given twice"),
+        ((*TO_FILES, "--option", "path=there"), "--option path is given twice"),
+        ((*GOLD, "--option", "numRows=5"), "numRows: source 'generator' plays no part in this run, which has neither"),
+        ((*GOLD, "--option", "pth=out"), "sink 'files' has no option 'pth'; did you mean 'path'"),
+        (
+            (*GOLD, "--source", "files", "--option", "path=out"),
+            "plays no part in this run, which has neither the step "
+            "bronze nor the hot path; for the sink write sink.path",
+        ),
+        ((*RUN, "--step", "silver", "--option", "numRows=5"), "source 'generator' plays no part"),
+        ((*RUN, "--step", "silver", "--option", "sink.path=5"), "path: sink 'foreachBatch' plays no part in this run"),
+        ((*GOLD, "--option", "format=csv", "--option", "sink.format=json"), "are the same of sink 'files': give one"),
+        ((*TO_OUT, "format=xml"), "there is no format 'xml'"),
+        ((*TO_OUT, "partitionBy="), "partitionBy is a column, or several with commas between, each once, not ''"),
+        ((*TO_OUT, "partitionBy=device,"), "partitionBy is a column"),
+        ((*TO_OUT, "partitionBy=device, device"), "partitionBy is a column"),
+        ((*TO_TOPIC, "sink.kafka.bootstrap.servers=127.0.0.1"), "sink 'kafka': kafka.bootstrap.servers is HOST:PORT"),
+        (
+            (*TO_TOPIC, "sink.kafka.bootstrap.servers=kafka.example.com:9092"),
+            "in clear; add --option sink.kafka.security.protocol=SASL_SSL",
+        ),
+        ((*TO_HUB, "sink.eventhubs.namespace=sb://n"), "sink 'eventhubs': it needs eventhubs.connectionString"),
+        ((*TO_HUB, "sink.eventhubs.namespace=n.example.com"), "sink 'eventhubs': which event hub?"),
+        ((*TO_HUB, "sink.eventhubs.consumerGroup=g"), "sink 'eventhubs' has no option 'eventhubs.consumerGroup'"),
         (("run", "weather", "--option", "subscribe=t"), "source 'generator' has no option 'subscribe'"),
         (("run", "weather", "--root", "a/../b"), "'a/../b'"),
         (("run", "weather", "--root", "s3://bucket/lake"), "'s3://bucket/lake'"),

@@ -133,6 +133,24 @@ def test_a_string_for_another_event_hub_is_refused(monkeypatch: pytest.MonkeyPat
         eventhubs.place(request(name="two"))
 
 
+def test_the_environments_string_is_not_for_another_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Source and sink share the environment: an option of one of them, here its namespace, goes first."""
+    monkeypatch.setenv(VARIABLE, STRING)
+    monkeypatch.setenv("LAKEHOUSE_EVENTHUBS_CLIENT_SECRET", SECRET_OF_APPLICATION)
+    own = request(namespace="weather.servicebus.windows.net", name="e").options
+    other = request(namespace="other.servicebus.windows.net", name="e", clientId="c", tenantId="t").options
+    assert of_kafka(eventhubs.with_credentials(own), shaded=False)["kafka.sasl.mechanism"] == "PLAIN"
+    client = of_kafka(eventhubs.with_credentials(other), shaded=False)
+    assert client["kafka.bootstrap.servers"] == "other.servicebus.windows.net:9093"
+    assert client["kafka.sasl.mechanism"] == "OAUTHBEARER" and CANARY not in str(client)
+
+
+def test_a_string_and_a_namespace_that_do_not_agree_are_refused() -> None:
+    options = {eventhubs.CONNECTION_STRING: STRING, **request(namespace="other.x.net", name="e").options}
+    with pytest.raises(LakehouseError, match=r"for the namespace 'weather\.servi.*eventhubs\.namespace is 'other"):
+        eventhubs.endpoint(options)
+
+
 @pytest.mark.parametrize("name", [eventhubs.CONNECTION_STRING, eventhubs.CLIENT_SECRET])
 def test_no_credential_on_the_command_line(name: str) -> None:
     with pytest.raises(LakehouseError, match="LAKEHOUSE_EVENTHUBS_C") as refused:

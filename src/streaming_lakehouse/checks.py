@@ -33,8 +33,8 @@ class Combination:
     """One streaming query: what it reads, when, what it does with it, and where to, in which output mode.
 
     `trigger` is a Trigger's `kind`. `aggregates`, `watermarked` and `sessions` say what its plan has: an aggregation, a
-    watermark, session windows. `fits` is false where the pipeline does not keep the table in this mode. `filled` is what
-    the run guarantees of the rows of the table that it reads.
+    watermark, session windows. `fits` is false where the pipeline does not keep the table in this mode. `filled` is
+    what the run guarantees of the rows of the table that it reads.
     """
 
     step: str
@@ -90,7 +90,7 @@ def _is_hot(query: Combination) -> bool:
 
 
 # Of a trigger without micro-batches the layers are told by one rule, and nothing of their sources and sinks with it:
-# what helps the hot path there leads a layer nowhere. Advice must not lead in a circle: tests/test_advice.py follows it.
+# what helps the hot path there leads a layer nowhere. tests/test_advice.py follows all advice: to an end, in no circle.
 RULES = (
     Rule(
         "layers-take-micro-batches",

@@ -334,11 +334,13 @@ def setup() -> None:
 
 
 def _pairs(options: list[str] | None) -> dict[str, str]:
-    pairs = {}
+    pairs: dict[str, str] = {}
     for text in options or ():
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise LakehouseError(f"--option takes KEY=VALUE, not {text!r}")
+        if key.strip().lower() in map(str.lower, pairs):
+            raise LakehouseError(f"--option {key.strip()} is given twice: which of them is meant?")
         pairs[key.strip()] = value
     return pairs
 

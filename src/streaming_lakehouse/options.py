@@ -44,15 +44,19 @@ class Options:
 
 
 def divided(given: Mapping[str, str], source: Options, sink: Options) -> tuple[dict[str, str], dict[str, str]]:
-    """The source's options, and the sink's: those that begin with `sink.`, and those that the sink alone takes."""
-    of_source, of_sink = {}, {}
+    """The source's options, and the sink's: those that begin with `sink.`, and those that the sink alone takes.
+
+    Raises LakehouseError where the sink would get one in both ways.
+    """
+    of_source: dict[str, str] = {}
+    of_sink: dict[str, str] = {}
     for name, value in given.items():
-        if name.lower().startswith(_SINKS):
-            of_sink[name[len(_SINKS) :]] = value
-        elif not source.has(name) and sink.has(name):
-            of_sink[name] = value
-        else:
-            of_source[name] = value
+        is_sinks = name.lower().startswith(_SINKS)
+        bare = name[len(_SINKS) :] if is_sinks else name
+        to = of_sink if is_sinks or (sink.has(name) and not source.has(name)) else of_source
+        if option(to, bare) is not None:
+            raise LakehouseError(f"--option {bare} and --option {_SINKS}{bare} are the same of {sink.owner}: give one")
+        to[bare] = value
     return of_source, of_sink
 
 

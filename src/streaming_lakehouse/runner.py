@@ -96,6 +96,7 @@ class Run:
         """Everything that can be told before Spark starts."""
         check_place(self.settings, is_run=True)
         source, sink = sources.find_source(self.source), sinks.find_sink(self.sink)
+        self._refuse_idle_options(source, sink)
         source.check(self.options)
         sink.options.check(self.sink_options)
         refuse_in_clear(self.sink_options)
@@ -105,8 +106,28 @@ class Run:
                 source.place(self.request)
                 self._refuse_to_go_on(source, self.checkpoint(step))
             if step not in _LAYERS:
+                sink.check(self.outlet(step))
                 sink.place(self.outlet(step))
         return source, sink
+
+    def _refuse_idle_options(self, source: sources.Source, sink: Sink) -> None:
+        """An option of what plays no part in the run would be passed over in silence."""
+        reads = any(step in ("bronze", "hot") for step in self.chosen_steps)
+        writes = any(step not in _LAYERS for step in self.chosen_steps)
+        if self.options and not reads:
+            name, value = next(iter(self.options.items()))
+            if writes and not source.options.has(name):
+                sink.options.check({name: value})  # raises: it can only have been meant for the sink
+            told = f"; for the sink write sink.{name}" if writes and sink.options.has(name) else ""
+            raise LakehouseError(
+                f"--option {name}: source {source.name!r} plays no part in this run, which has neither the step bronze "
+                f"nor the hot path{told}"
+            )
+        if self.sink_options and not writes:
+            raise LakehouseError(
+                f"--option {next(iter(self.sink_options))}: sink {sink.name!r} plays no part in this run, which has "
+                "neither a gold table nor the hot path"
+            )
 
     def _refuse_to_go_on(self, source: sources.Source, checkpoint: str | None) -> None:
         """What a source does not keep is gone with the run that did not read it; a new root hides nothing."""

@@ -32,7 +32,7 @@ from streaming_lakehouse.unseen import redacted
 ACCEPTS = {
     "files": ("path", "rowsPerFile", "compression", *SHARES),
     "kafka": ("kafka.", "topic", "partitions", *SHARES),
-    "eventhubs": (*eventhubs.OPTIONS, "kafka.", *SHARES),
+    "eventhubs": (*eventhubs.OPTIONS_TO_SEND, "kafka.", *SHARES),
     "socket": ("host", "port", *SHARES),
 }
 _MOST_ROWS_PER_FILE = 10_000_000  # they are made in memory
@@ -213,9 +213,10 @@ def _serve(server: socket.socket, delivery: Delivery, made: Iterator[Record]) ->
 
 def _to_eventhubs(delivery: Delivery, made: Iterator[Record]) -> None:
     refuse_in_clear(delivery.options)
-    options = eventhubs.with_credentials(delivery.options)
-    eventhubs.check_namespace("generate --to eventhubs", options)
-    client = eventhubs.of_librdkafka(options)
+    with eventhubs.named("generate --to eventhubs"):
+        options = eventhubs.with_credentials(delivery.options)
+        eventhubs.check_namespace(options)
+        client = eventhubs.of_librdkafka(options)
     _produce(delivery, made, _producer("eventhubs", client), eventhubs.event_hub(options))
 
 

@@ -53,6 +53,10 @@ class Outlet:
     again: int | None = None
 
 
+def anything(outlet: Outlet) -> None:
+    """Takes what the options say, as they were looked at one by one."""
+
+
 def nowhere(outlet: Outlet) -> dict[str, str]:
     """The place of a table, which is where its checkpoint belongs, and of what does not outlive the process."""
     return {}
@@ -66,6 +70,9 @@ class Sink:
     `guarantee` is what holds of its rows after a crash and a repeat: `exactly once`, `at least once`, or `none` where
     they do not outlive the process. `keeps_table` is true where it writes the Delta table itself, `goes_on` where a run
     takes up where the last one ended, `repeats` where a batch that is done again is computed and written again.
+
+    `check` raises LakehouseError for what is wrong and can be told without Spark and the network: the layers before have
+    then not done their work for nothing.
     """
 
     name: str
@@ -76,6 +83,7 @@ class Sink:
     keeps_table: bool = False
     goes_on: bool = True
     repeats: bool = False
+    check: Callable[[Outlet], None] = anything
 
 
 def refuse_rows_of_others(outlet: Outlet, folder: str, pattern: str) -> None:

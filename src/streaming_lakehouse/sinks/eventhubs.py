@@ -15,11 +15,18 @@ _OWNER = "sink 'eventhubs'"
 
 def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
     """Sends each row to the event hub, at least once. The credentials are given as to the source `eventhubs`."""
-    given = source.with_credentials(outlet.options)
-    source.check_namespace(_OWNER, given)
-    client = source.of_kafka(given, shaded=on_databricks())
+    with source.named(_OWNER):
+        given = source.with_credentials(outlet.options)
+        source.check_namespace(given)
+        client = source.of_kafka(given, shaded=on_databricks())
     options = {**source.passed_on(given), **without(client, ["subscribe", "kafka.group.id"])}
     return kafka.send(rows, outlet, options, source.event_hub(given))
+
+
+def check(outlet: Outlet) -> None:
+    """Raises LakehouseError where the event hub or its credentials are not told whole."""
+    with source.named(_OWNER):
+        source.of_kafka(source.with_credentials(outlet.options), shaded=on_databricks())
 
 
 def place(outlet: Outlet) -> dict[str, str]:
@@ -29,9 +36,10 @@ def place(outlet: Outlet) -> dict[str, str]:
 
 SINK = Sink(
     "eventhubs",
-    Options(_OWNER, (*source.OPTIONS, "kafka.")),
+    Options(_OWNER, (*source.OPTIONS_TO_SEND, "kafka.")),
     guarantee="at least once",
     start=start,
     place=place,
     repeats=True,
+    check=check,
 )

@@ -24,8 +24,7 @@ def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
     A reader must heed the folder's `_spark_metadata`, as Spark does: it names the files that count, and after a crash
     there may be others. Raises LakehouseError for an unknown format, or for a column that the table does not have.
     """
-    form = file_format(outlet)
-    partitions = [name.strip() for name in (option(outlet.options, "partitionBy") or "").split(",") if name.strip()]
+    form, partitions = file_format(outlet), partition_columns(outlet)
     for name in partitions:
         if name not in rows.columns:
             raise LakehouseError(
@@ -46,6 +45,25 @@ def file_format(outlet: Outlet) -> str:
     return form
 
 
+def partition_columns(outlet: Outlet) -> list[str]:
+    """Those that `partitionBy` names, none without it; whether the table has them is known with its rows only.
+
+    Raises LakehouseError for an empty name, or one that comes twice.
+    """
+    given = option(outlet.options, "partitionBy")
+    names = [] if given is None else [name.strip() for name in given.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise LakehouseError(
+            f"{_OWNER}: partitionBy is a column, or several with commas between, each once, not {given!r}"
+        )
+    return names
+
+
+def check(outlet: Outlet) -> None:
+    file_format(outlet)
+    partition_columns(outlet)
+
+
 def folder(outlet: Outlet) -> str:
     path = required(_OWNER, outlet.options, "path").rstrip("/")
     if on_databricks() and not path.startswith("/"):
@@ -63,4 +81,5 @@ SINK = Sink(
     guarantee="exactly once",
     start=start,
     place=place,
+    check=check,
 )

@@ -52,6 +52,10 @@ def topic(outlet: Outlet) -> str:
     return option(outlet.options, "topic") or outlet.table.title.replace("_", "-")
 
 
+def check(outlet: Outlet) -> None:
+    source.servers(OWNER, resolved(outlet.options), prefix="sink.")
+
+
 def place(outlet: Outlet) -> dict[str, str]:
     if not option(resolved(outlet.options), source.SERVERS):
         raise LakehouseError(f"{OWNER} needs --option sink.{source.SERVERS}=…")
@@ -65,4 +69,5 @@ SINK = Sink(
     start=start,
     place=place,
     repeats=True,
+    check=check,
 )

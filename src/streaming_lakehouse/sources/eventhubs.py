@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.options import option
+from streaming_lakehouse.options import option, without
 from streaming_lakehouse.session import on_databricks
 from streaming_lakehouse.sources import Request, Source, kafka, unreachable
 from streaming_lakehouse.sources.secrets import resolved
@@ -21,6 +22,8 @@ _NAME, _NAMESPACE = "eventhubs.name", "eventhubs.namespace"
 _TENANT, _CLIENT = "eventhubs.tenantId", "eventhubs.clientId"
 _GROUP, _TOKEN_ENDPOINT = "eventhubs.consumerGroup", "eventhubs.tokenEndpoint"
 OPTIONS = (CONNECTION_STRING, _NAME, _NAMESPACE, _TENANT, _CLIENT, CLIENT_SECRET, _GROUP, _TOKEN_ENDPOINT)
+OPTIONS_TO_SEND = tuple(name for name in OPTIONS if name != _GROUP)  # a group is of those who read
+_OWNER = "source 'eventhubs'"
 _NOT_KAFKAS = ("subscribe", "subscribePattern", "assign")  # the entity says what is read
 
 USER = "$ConnectionString"  # as it stands: the connection string itself is the password
@@ -69,21 +72,40 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
 
 
 def _all_of_kafka(request: Request) -> dict[str, str]:
-    given = with_credentials(request.options)
-    check_namespace("source 'eventhubs'", given)
-    # Its own server and login win over what the environment holds for another Kafka.
-    return {**passed_on(given), **of_kafka(given, shaded=on_databricks())}
+    with named(_OWNER):
+        given = with_credentials(request.options)
+        check_namespace(given)
+        # Its own server and login win over what the environment holds for another Kafka.
+        return {**passed_on(given), **of_kafka(given, shaded=on_databricks())}
 
 
 def place(request: Request) -> dict[str, str]:
     """The namespace and the event hub."""
-    host, _, name = endpoint(with_credentials(request.options))
+    with named(_OWNER):
+        host, _, name = endpoint(with_credentials(request.options))
     return {"namespace": host, "name": name}
 
 
+@contextmanager
+def named(owner: str) -> Iterator[None]:
+    """Puts the source, the sink or the command before what is wrong with the options here, which they share."""
+    try:
+        yield
+    except LakehouseError as error:
+        raise LakehouseError(f"{owner}: {error}") from error
+
+
 def with_credentials(options: Mapping[str, str]) -> dict[str, str]:
-    """The options with the credentials that the environment or a secret scope holds."""
-    return resolved(options, also=(CONNECTION_STRING, CLIENT_SECRET))
+    """The options with the credentials that the environment or a secret scope holds.
+
+    Source and sink have one environment. Its connection string is not for the one whose options name another namespace.
+    """
+    given = resolved(options, also=(CONNECTION_STRING, CLIENT_SECRET))
+    string, namespace = option(given, CONNECTION_STRING), option(options, _NAMESPACE)
+    if string and namespace and option(options, CONNECTION_STRING) is None:
+        parts = ConnectionString.parse(string)
+        return given if _address(namespace) == (parts.host, parts.port) else without(given, [CONNECTION_STRING])
+    return given
 
 
 def event_hub(options: Mapping[str, str]) -> str:
@@ -91,14 +113,13 @@ def event_hub(options: Mapping[str, str]) -> str:
     return endpoint(options)[2]
 
 
-def check_namespace(owner: str, options: Mapping[str, str]) -> None:
+def check_namespace(options: Mapping[str, str]) -> None:
     """Raises LakehouseError where the namespace does not answer."""
     host, port, _ = endpoint(options)
     why = unreachable(host, port)
     if why is not None:
         raise LakehouseError(
-            f"{owner}: {host}:{port} does not answer ({why}); correct {_NAMESPACE}, or the Endpoint of the "
-            "connection string"
+            f"{host}:{port} does not answer ({why}); correct {_NAMESPACE}, or the Endpoint of the connection string"
         )
 
 
@@ -159,7 +180,7 @@ def _application(options: Mapping[str, str], host: str) -> tuple[str, str, str, 
     missing = [name for name, value in given.items() if not value and not (token_endpoint and name == _TENANT)]
     if missing:
         raise LakehouseError(
-            f"source 'eventhubs' needs {CONNECTION_STRING}, or {_NAMESPACE}, {_NAME} and an application of Entra ID: "
+            f"it needs {CONNECTION_STRING}, or {_NAMESPACE}, {_NAME} and an application of Entra ID: "
             f"there is no {' and no '.join(missing)}"
         )
     keep_unseen(given[CLIENT_SECRET])
@@ -170,24 +191,28 @@ def _application(options: Mapping[str, str], host: str) -> tuple[str, str, str, 
 def endpoint(options: Mapping[str, str]) -> tuple[str, int, str]:
     """The namespace's host and port, and the event hub's name."""
     secret, namespace, name = (option(options, key) for key in (CONNECTION_STRING, _NAMESPACE, _NAME))
+    at = _address(namespace or "")
     if secret:
         parts = ConnectionString.parse(secret)
         if name and parts.entity and name != parts.entity:
             raise _wrong(f"is for the event hub {parts.entity!r}, but {_NAME} is {name!r}")
-        host, port, name = parts.host, parts.port, name or parts.entity
-    else:
-        found = re.fullmatch(r"([A-Za-z0-9.-]+)(?::(\d{1,5}))?", namespace or "")
-        if not found:
-            raise LakehouseError(
-                f"source 'eventhubs' needs {CONNECTION_STRING} (in the environment as "
-                f"LAKEHOUSE_EVENTHUBS_CONNECTION_STRING), or {_NAMESPACE}=NAME.servicebus.windows.net"
-            )
-        host, port = found[1], int(found[2] or PORT)
-    if not name:
+        if namespace and at != (parts.host, parts.port):
+            raise _wrong(f"is for the namespace {parts.host!r}, but {_NAMESPACE} is {namespace!r}")
+        at, name = (parts.host, parts.port), name or parts.entity
+    if not at:
         raise LakehouseError(
-            f"source 'eventhubs': which event hub? Give --option {_NAME}=…, or EntityPath in the string"
+            f"it needs {CONNECTION_STRING} (in the environment as LAKEHOUSE_EVENTHUBS_CONNECTION_STRING), or "
+            f"{_NAMESPACE}=NAME.servicebus.windows.net"
         )
-    return host, port, name
+    if not name:
+        raise LakehouseError(f"which event hub? Give --option {_NAME}=…, or EntityPath in the string")
+    return *at, name
+
+
+def _address(namespace: str) -> tuple[str, int] | None:
+    """Host and port of a namespace's Kafka endpoint, where it is the name of one."""
+    found = re.fullmatch(r"([A-Za-z0-9.-]+)(?::(\d{1,5}))?", namespace)
+    return (found[1], int(found[2] or PORT)) if found else None
 
 
 def passed_on(options: Mapping[str, str]) -> dict[str, str]:
@@ -198,14 +223,12 @@ def passed_on(options: Mapping[str, str]) -> dict[str, str]:
 
 def _quotable(text: str) -> str:
     if set(text) & set('"\\\n'):
-        raise LakehouseError("source 'eventhubs': a credential has a quote, a backslash or a line break in it")
+        raise LakehouseError("a credential has a quote, a backslash or a line break in it")
     return text
 
 
 def _wrong(what: str) -> LakehouseError:
-    return LakehouseError(
-        f"source 'eventhubs': the connection string {what}; copy it whole from the namespace's shared access policies"
-    )
+    return LakehouseError(f"the connection string {what}; copy it whole from the namespace's shared access policies")
 
 
 _ACCEPTS = (*OPTIONS, *(name for name in kafka.ACCEPTS if name not in _NOT_KAFKAS))

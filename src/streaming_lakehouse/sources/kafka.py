@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local import topics
-from streaming_lakehouse.options import option, required, without
+from streaming_lakehouse.options import option, without
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.session import is_local
 from streaming_lakehouse.sources import Request, Source, unreachable
@@ -135,18 +135,30 @@ def _defaults(given: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
     return defaults
 
 
-def check_servers(owner: str, options: Mapping[str, str]) -> None:
-    """Raises LakehouseError unless every server is on loopback or spoken to in TLS, and one of them answers."""
-    servers = [server.strip() for server in required(owner, options, SERVERS).split(",")]
+def servers(owner: str, options: Mapping[str, str], *, prefix: str = "") -> list[str]:
+    """The servers. Raises LakehouseError unless each is on loopback or spoken to in TLS; nothing is asked of them.
+
+    `prefix` stands before the options in what is said.
+    """
+    given = option(options, SERVERS)
+    if not given:
+        raise LakehouseError(f"{owner} needs --option {prefix}{SERVERS}=…")
+    found = [server.strip() for server in given.split(",")]
     protocol = (option(options, "kafka.security.protocol") or "PLAINTEXT").upper()
-    silent = []
-    for server in servers:
-        if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(_host_and_port(owner, server)[0]):
+    for server in found:
+        host, _ = _host_and_port(owner, server)
+        if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(host):
             raise LakehouseError(
                 f"{owner}: {server} is not on this machine, so records and credentials would travel in clear; "
-                "add --option kafka.security.protocol=SASL_SSL (or SSL)"
+                f"add --option {prefix}kafka.security.protocol=SASL_SSL (or SSL)"
             )
-    for server in servers:
+    return found
+
+
+def check_servers(owner: str, options: Mapping[str, str]) -> None:
+    """Raises LakehouseError unless every server is on loopback or spoken to in TLS, and one of them answers."""
+    silent = []
+    for server in servers(owner, options):
         why = unreachable(*_host_and_port(owner, server))
         if why is None:
             return
