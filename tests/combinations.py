@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -20,7 +21,6 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming_lakehouse.checks import DELTA, By, Combination, verdict
 from streaming_lakehouse.cli import SINKS, SOURCES
 from streaming_lakehouse.domains.weather.events import EVENTS
-from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares, records
 from streaming_lakehouse.layers import silver
 from streaming_lakehouse.pipeline import load_pipeline
@@ -98,10 +98,8 @@ class Bench:
         title = f"{query.step}_{number}"
         try:
             started = self.started(query, title)
-        except LakehouseError:
-            raise  # ours, not Spark's
-        except Exception as error:
-            return str(error)
+        except (PySparkException, Py4JError) as error:  # all else is a fault of ours and no refusal by Spark
+            return refusal(error)
         try:
             return self._outcome(started, query, title)
         finally:
@@ -152,12 +150,12 @@ class Bench:
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end:
             if error := started.exception():
-                return str(error)
+                return refusal(error)
             if self._has_arrived(started, query, title):
                 return None
             if not started.isActive:
                 if error := started.exception():
-                    return str(error)
+                    return refusal(error)
                 # Without an error; that it took nothing is why we refuse it.
                 assert _by_us(query) or self._has_arrived(started, query, title), f"{query}: it ended without a row"
                 return None
@@ -173,6 +171,13 @@ class Bench:
             return any((self.folder / "foreach" / title).glob("*.jsonl"))
         told = started.recentProgress  # a window is written by a batch without rows, after the one that closed it
         return any(one["numInputRows"] for one in told) and any(one["sink"]["numOutputRows"] for one in told)
+
+
+def refusal(error: Exception) -> str:
+    """What Spark says. Raises AssertionError where it only passes on a fault of ours, from a worker or foreachBatch."""
+    told = str(error)
+    assert not re.search(r'File "[^"]*/streaming_lakehouse/', told), told
+    return told
 
 
 def _by_us(query: Combination) -> bool:

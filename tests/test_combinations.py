@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from combinations import (
@@ -26,9 +27,11 @@ from combinations import (
     lines_served,
     name,
     plan_queries,
+    refusal,
     table,
 )
 from namespace import CANARY, ENTITY, Namespace
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession, functions as F
 
 from streaming_lakehouse.checks import (
@@ -50,7 +53,7 @@ from streaming_lakehouse.generation import Shares, records
 from streaming_lakehouse.local.broker import Broker, create_topic
 from streaming_lakehouse.local.deliver import Delivery, deliver
 from streaming_lakehouse.sinks import MODES
-from streaming_lakehouse.triggers import parse_trigger
+from streaming_lakehouse.triggers import Trigger, parse_trigger
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "combinations.md"
 SOUND = {"duplicates": "0", "late": "0", "broken": "0", "unknown_fields": "0"}
@@ -107,7 +110,28 @@ def test_available_now_takes_a_source_without_an_end_for_all_there_is(bench: Ben
     started = bench.started(Combination("bronze", source, "available-now", "memory", "append"), f"ends_{source}")
     assert started.awaitTermination(60)
     assert started.exception() is None
-    assert len([progress for progress in started.recentProgress if progress["numInputRows"]]) <= 1
+    # With rows or without: the clock has not ticked yet, or the socket's first lines have not come.
+    assert [progress["batchId"] for progress in started.recentProgress] == [0]
+
+
+@pytest.mark.parametrize("fault", [AttributeError("'NoneType' has no attribute"), LakehouseError("nobody listens")])
+def test_only_sparks_own_errors_are_its_refusal(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """A fault of ours where Spark was to refuse would prove the rule without a look at Spark."""
+
+    def read(self: Bench, query: Combination, trigger: Trigger) -> NoReturn:
+        raise fault
+
+    monkeypatch.setattr(Bench, "_read", read)
+    with pytest.raises(type(fault)):
+        bench.failure(Combination("bronze", "socket", "continuous", DELTA, "append"))
+
+
+def test_a_fault_of_ours_in_a_worker_is_no_refusal() -> None:
+    told = PySparkException('[PYTHON_EXCEPTION] … File "/x/site-packages/streaming_lakehouse/sinks/foreach.py", line 1')
+    with pytest.raises(AssertionError):
+        refusal(told)
 
 
 def test_every_rule_is_needed() -> None:

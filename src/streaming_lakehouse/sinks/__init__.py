@@ -71,8 +71,8 @@ class Sink:
     they do not outlive the process. `keeps_table` is true where it writes the Delta table itself, `goes_on` where a run
     takes up where the last one ended, `repeats` where a batch that is done again is computed and written again.
 
-    `check` raises LakehouseError for what is wrong and can be told without Spark and the network: the layers before have
-    then not done their work for nothing.
+    `check` raises LakehouseError for what is wrong and can be told without Spark and the network, so that the layers do
+    not work for nothing.
     """
 
     name: str
