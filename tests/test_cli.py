@@ -159,7 +159,7 @@ def test_the_guarantee_is_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0 and said.count(": works, none\n") == said.count("\n") == 5
     assert checked((*live, "--exactly-once"), capsys)[0] == 1
     status, said = checked((*live, "--step", "gold", "--exactly-once"), capsys)
-    assert status == 0 and said.count(": works, exactly once of what silver has (no source is read)\n") == 3
+    assert status == 0 and said.count(": works, exactly once of what silver has (bronze does not run)\n") == 3
 
 
 def test_a_missing_folder(run_weather: RunWeather, tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ class Wanted:
         """What the guarantee of the step is of, where the run does not begin at the source; '' where it does."""
         if step == "hot" or "bronze" in self.chosen_steps:
             return ""
-        return f" of what {'bronze' if step == 'silver' else 'silver'} has (no source is read)"
+        return f" of what {'bronze' if step == 'silver' else 'silver'} has (bronze does not run)"
 
 
 def judged(wanted: Wanted, *, exactly_once: bool) -> Iterator[tuple[str, bool]]:
