@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
@@ -58,10 +58,15 @@ def nowhere(outlet: Outlet) -> dict[str, str]:
     return {}
 
 
+def _no_ids(spark: SparkSession, outlet: Outlet) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Sink:
     """`start` sends a stream's rows out. `place` tells where to, as a checkpoint must know it: rows that it counts as
-    written are there and nowhere else.
+    written are there and nowhere else. `ids` tell that place from another which may have come to its names since, as
+    far as they can be known here.
 
     `guarantee` is what holds of its rows after a crash and a repeat: `exactly once`, `at least once`, or `none` where
     they do not outlive the process. `keeps_table` is true where it writes the Delta table itself, `goes_on` where a run
@@ -73,6 +78,7 @@ class Sink:
     guarantee: str
     start: Callable[[DataFrame, Outlet], StreamingQuery]
     place: Callable[[Outlet], dict[str, str]] = nowhere
+    ids: Callable[[SparkSession, Outlet], dict[str, str]] = _no_ids
     keeps_table: bool = False
     goes_on: bool = True
     repeats: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyspark.sql import Column, DataFrame, functions as F
+from pyspark.sql import Column, DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.errors import LakehouseError
@@ -58,11 +58,17 @@ def place(outlet: Outlet) -> dict[str, str]:
     return {"topic": topic(outlet)}
 
 
+def ids(spark: SparkSession, outlet: Outlet) -> dict[str, str]:
+    """The ids of the cluster and, once it is there, of the topic: the broker may make it with the first row."""
+    return source.known_ids(spark, OWNER, resolved(outlet.options), [topic(outlet)])
+
+
 SINK = Sink(
     "kafka",
     Options(OWNER, ("kafka.", "topic")),
     guarantee="at least once",
     start=start,
     place=place,
+    ids=ids,
     repeats=True,
 )
