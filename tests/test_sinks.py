@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
-from streaming_lakehouse.sinks import foreach
+from streaming_lakehouse.sinks import files, foreach
 
 HOURLY = "weather_device_hourly"
 HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
@@ -191,12 +192,12 @@ def test_event_hubs_gets_each_row(
 
 
 def of_files(folder: Path, form: str) -> list[dict[str, Any]]:
-    files = sorted(folder.rglob(f"*.{form}"))
+    found = sorted(folder.rglob(f"*.{form}"))
     if form == "parquet":
-        return [row for file in files for row in pq.read_table(file, coerce_int96_timestamp_unit="us").to_pylist()]
-    if form == "json":
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    return [row for file in files for row in csv.DictReader(file.open())]
+        return [row for file in found for row in pq.read_table(file, coerce_int96_timestamp_unit="us").to_pylist()]
+    if form in ("json", "jsonl"):
+        return [json.loads(line) for file in found for line in file.read_text().splitlines()]
+    return [row for file in found for row in csv.DictReader(file.open())]
 
 
 @pytest.mark.parametrize("form", ["parquet", "json", "csv"])
@@ -321,9 +322,48 @@ def test_a_folder_that_another_checkpoint_has_written_is_refused(
     run_weather: RunWeather, grow: Grow, tmp_path: Path, sink: str
 ) -> None:
     """Batches are told apart by their numbers: a new checkpoint's first ones would be skipped, or overwrite others."""
-    options = {"path": str(tmp_path / "out")}
-    grow("all")
-    run_weather(steps=GOLD, sink=sink, sink_options=options)
+    grow("half")
+    run_weather(steps=GOLD, sink=sink, sink_options={"path": str(tmp_path / "out")})
     shutil.rmtree(tmp_path / "lake/_checkpoints/weather" / f"{HOURLY}.{sink}")
     with pytest.raises(LakehouseError, match="has what another checkpoint counts as written"):
-        run_weather(steps=GOLD, sink=sink, sink_options=options)
+        run_weather(steps=GOLD, sink=sink, sink_options={"path": str(tmp_path / "out")})
+
+
+@pytest.mark.parametrize(("sink", "form"), [("files", "json"), ("foreach", "jsonl")])
+def test_a_folder_and_a_checkpoint_of_two_ages_are_refused(
+    run_weather: RunWeather, grow: Grow, tmp_path: Path, sink: str, form: str
+) -> None:
+    """Whichever of them came back from a backup, or is gone; a run without news, and a batch without rows, are well."""
+    folder, checkpoint = tmp_path / "out" / HOURLY, tmp_path / "lake/_checkpoints/weather" / f"{HOURLY}.{sink}"
+    options = {"path": str(tmp_path / "out"), **({"format": form} if sink == "files" else {})}
+    run = partial(run_weather, steps=GOLD, sink=sink, sink_options=options)
+    for stage in ("half", "all"):
+        grow(stage)
+        for _ in range(2):
+            run()
+        shutil.copytree(folder, tmp_path / stage / "out")
+        shutil.copytree(checkpoint, tmp_path / stage / "checkpoint")
+    written = of_files(folder, form)
+    for part, backup, told in (
+        (checkpoint, "checkpoint", rf"{folder} has batch \d, but {checkpoint} knows of none after \d: .*bring it back"),
+        (folder, "out", rf"{checkpoint} has batch \d as written, but {folder} has none after \d: .*bring it back"),
+        (folder, None, rf"{checkpoint} has batch \d as written, but {folder} has none: .*move away both"),
+    ):
+        shutil.rmtree(part)
+        if backup:
+            shutil.copytree(tmp_path / "half" / backup, part)
+        with pytest.raises(LakehouseError, match=told):
+            run()
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(tmp_path / "all" / (backup or "out"), part)
+    run()
+    assert of_files(folder, form) == written != []
+
+
+def test_a_log_of_files_that_was_drawn_together_tells_its_newest_batch(tmp_path: Path) -> None:
+    """As every tenth entry is; those before it are removed in time."""
+    log = tmp_path / "_spark_metadata"
+    log.mkdir()
+    for entry in ("8", "9.compact", ".9.compact.crc"):
+        (log / entry).touch()
+    assert max(files._batches(str(tmp_path))) == 9

@@ -1,9 +1,12 @@
-"""Whether a table and its checkpoint are of one age: a backup of one of them alone takes back what the other counts."""
+"""Whether a table or a folder and its checkpoint are of one age.
+
+A backup of one of them alone takes back what the other counts.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +37,39 @@ def refuse_another_age(step: str, checkpoint: str, table: Table, remedy: str) ->
     least = _surely_written(step, checkpoint, table, has)
     if has < least:
         raise LakehouseError(
-            f"the checkpoint of step {step!r} has batch {least} as written, but {table} has none"
-            f"{f' after {has}' if has > _NONE else ''}: the newer table is gone, and those rows would not come again; "
-            f"{remedy}"
+            f"the checkpoint of step {step!r} has batch {least} as written, but {table} has none{_after(has)}: the "
+            f"newer table is gone, and those rows would not come again; {remedy}"
         )
+
+
+def refuse_folder_of_another_age(checkpoint: str, folder: str, batches: Iterable[int]) -> None:
+    """Raises LakehouseError where the folder has batches that the checkpoint does not know, or lacks some that it does.
+
+    `batches` are the numbers of those that are there, the newest among them: each batch leaves its own, with rows or
+    without. All checkpoints begin with 0, so that a new one's first batches would pass for those of the old.
+    """
+    has = max(batches, default=_NONE)
+    begun, ended = checkpoints.newest_begun(checkpoint), checkpoints.newest_ended(checkpoint)
+    if begun is None and has > _NONE:
+        raise LakehouseError(
+            f"{folder} has what another checkpoint counts as written, and {checkpoint} is new: give another path, or "
+            "move one of the two"
+        )
+    remedy = f"bring it back, or move away both, {checkpoint} and {folder}, so that all rows are written again"
+    if begun is not None and has > begun:
+        raise LakehouseError(
+            f"{folder} has batch {has}, but {checkpoint} knows of none after {begun}: the newer checkpoint is gone, "
+            f"and new rows would pass for those that are there; {remedy}"
+        )
+    if ended is not None and has < ended:
+        raise LakehouseError(
+            f"{checkpoint} has batch {ended} as written, but {folder} has none{_after(has)}: the newer folder is gone, "
+            f"and those rows would not come again; {remedy}"
+        )
+
+
+def _after(batch: int) -> str:
+    return f" after {batch}" if batch > _NONE else ""
 
 
 def _surely_written(step: str, checkpoint: str, table: Table, has: int) -> int:

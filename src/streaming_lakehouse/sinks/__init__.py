@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from streaming_lakehouse import checkpoints
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.options import Options
 from streaming_lakehouse.settings import Table
@@ -82,18 +80,6 @@ class Sink:
     keeps_table: bool = False
     goes_on: bool = True
     repeats: bool = False
-
-
-def refuse_rows_of_others(outlet: Outlet, folder: str, pattern: str) -> None:
-    """Raises LakehouseError where a query begins, but the folder holds batches of another one, by their numbers.
-
-    Both number theirs from 0, so that the first ones would be skipped or overwritten without a word.
-    """
-    if not checkpoints.has_begun(str(outlet.query.checkpoint)) and any(Path(folder).glob(pattern)):
-        raise LakehouseError(
-            f"{folder} has what another checkpoint counts as written, and {outlet.query.checkpoint} is new: give "
-            "another path, or move one of the two"
-        )
 
 
 def find_sink(name: str) -> Sink:
