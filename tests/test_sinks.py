@@ -124,6 +124,31 @@ def test_a_new_checkpoint_over_the_old_table_skips_nothing_and_doubles_nothing(
     assert len(after) > len(before)
 
 
+def test_of_two_ages_an_older_table_is_refused_and_an_older_checkpoint_merges_again(
+    run_weather: RunWeather, grow: Grow, tmp_path: Path
+) -> None:
+    """An older table would lack rows that are counted as merged; what is merged twice is as it was."""
+    lake, backup = tmp_path / "lake", tmp_path / "backup"
+    grow("half")
+    run_weather(steps=GOLD, mode="update")
+    shutil.copytree(lake, backup)
+    grow("all")
+    for _ in range(2):
+        run_weather(steps=GOLD, mode="update")
+    (lake / "gold").rename(tmp_path / "newer")
+    shutil.copytree(backup / "gold", lake / "gold")
+    with pytest.raises(
+        LakehouseError, match=rf"'{HOURLY}' has .* into version \d of gold\.{HOURLY}, .* none after \d:"
+    ):
+        run_weather(steps=GOLD, mode="update")
+    shutil.rmtree(lake / "gold")
+    (tmp_path / "newer").rename(lake / "gold")
+    shutil.rmtree(lake / "_checkpoints/weather" / HOURLY)
+    shutil.copytree(backup / "_checkpoints/weather" / HOURLY, lake / "_checkpoints/weather" / HOURLY)
+    run_weather(steps=GOLD, mode="update")
+    assert readings(table(lake, f"gold/{HOURLY}")) == counted(lake)
+
+
 def records(servers: str, topic: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """All keys and values of the topic's only partition."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "test"})

@@ -58,6 +58,21 @@ def newest_written(checkpoint: str, table: str) -> int | None:
     return _parsed(note, _FORGET, lambda text: int(json.loads(text)["batch"])) if note.exists() else None
 
 
+def note_version(checkpoint: str, version: int) -> None:
+    """Notes in the checkpoint that its table has come to this version of Delta's with the rows of a batch."""
+    _put(_version(checkpoint), {"version": version})
+
+
+def newest_version(checkpoint: str) -> int | None:
+    """The version of the table that is noted, or None."""
+    note = _version(checkpoint)
+    return _parsed(note, _FORGET, lambda text: int(json.loads(text)["version"])) if note.exists() else None
+
+
+def _version(checkpoint: str) -> Path:
+    return Path(checkpoint) / "version.json"
+
+
 def _written(checkpoint: str, table: str) -> Path:
     return Path(checkpoint) / f"written.{table}.json"
 
