@@ -20,6 +20,9 @@ _DEFAULTS = {
     "kafka.max.block.ms": "20000",
     "kafka.request.timeout.ms": "15000",
     "kafka.delivery.timeout.ms": "30000",
+    # A producer that asks a broker for an id, to send nothing twice, waits for the answer of one that died without an
+    # end: none of the above counts until it has it. What it would save are repeats, which at least once allows.
+    "kafka.enable.idempotence": "false",
 }
 
 
