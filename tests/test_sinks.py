@@ -7,12 +7,14 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from conftest import RunWeather, run_at
 from deltalake import DeltaTable
 from namespace import Namespace
@@ -20,7 +22,7 @@ from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
-from streaming_lakehouse.sinks import foreach
+from streaming_lakehouse.sinks import files, foreach
 
 HOURLY = "weather_device_hourly"
 HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
@@ -122,6 +124,31 @@ def test_a_new_checkpoint_over_the_old_table_skips_nothing_and_doubles_nothing(
     assert len(after) > len(before)
 
 
+def test_of_two_ages_an_older_table_is_refused_and_an_older_checkpoint_merges_again(
+    run_weather: RunWeather, grow: Grow, tmp_path: Path
+) -> None:
+    """An older table would lack rows that are counted as merged; what is merged twice is as it was."""
+    lake, backup = tmp_path / "lake", tmp_path / "backup"
+    grow("half")
+    run_weather(steps=GOLD, mode="update")
+    shutil.copytree(lake, backup)
+    grow("all")
+    for _ in range(2):
+        run_weather(steps=GOLD, mode="update")
+    (lake / "gold").rename(tmp_path / "newer")
+    shutil.copytree(backup / "gold", lake / "gold")
+    with pytest.raises(
+        LakehouseError, match=rf"'{HOURLY}' has .* into version \d of gold\.{HOURLY}, .* none after \d:"
+    ):
+        run_weather(steps=GOLD, mode="update")
+    shutil.rmtree(lake / "gold")
+    (tmp_path / "newer").rename(lake / "gold")
+    shutil.rmtree(lake / "_checkpoints/weather" / HOURLY)
+    shutil.copytree(backup / "_checkpoints/weather" / HOURLY, lake / "_checkpoints/weather" / HOURLY)
+    run_weather(steps=GOLD, mode="update")
+    assert readings(table(lake, f"gold/{HOURLY}")) == counted(lake)
+
+
 def records(servers: str, topic: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """All keys and values of the topic's only partition."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "test"})
@@ -156,6 +183,27 @@ def test_kafka_gets_each_row_under_its_key_and_a_repeat_under_the_same(
     assert sorted(map(str, again)) == sorted(map(str, [*sent, *sent]))
 
 
+def test_a_topic_of_another_broker_or_made_anew_is_another(
+    run_weather: RunWeather, grow: Grow, broker: Broker, tmp_path: Path
+) -> None:
+    """It lacks the rows that are counted as sent. Also of a topic that the broker made for the first row."""
+    grow("half")
+    checkpoint = tmp_path / "lake/_checkpoints/weather" / f"{HOURLY}.kafka"
+    with Broker(tmp_path / "broker", properties={"auto.create.topics.enable": "true"}) as first:
+        outward = {"kafka.bootstrap.servers": first.bootstrap_servers, "topic": "anew"}
+        for _ in range(2):
+            run_weather(steps=GOLD, sink="kafka", sink_options=outward)
+        admin = AdminClient({"bootstrap.servers": first.bootstrap_servers})
+        admin.delete_topics(["anew"])["anew"].result()
+        create_topic(first.bootstrap_servers, "anew", 1)
+        with pytest.raises(LakehouseError, match=rf"topic anew, which .*ids: topic anew .*move away {checkpoint}, so"):
+            run_weather(steps=GOLD, sink="kafka", sink_options=outward)
+    with pytest.raises(LakehouseError, match=r"topic anew, which is another .*\(its ids: cluster "):
+        run_weather(
+            steps=GOLD, sink="kafka", sink_options={**outward, "kafka.bootstrap.servers": broker.bootstrap_servers}
+        )
+
+
 def test_event_hubs_gets_each_row(
     run_weather: RunWeather, grow: Grow, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,12 +217,12 @@ def test_event_hubs_gets_each_row(
 
 
 def of_files(folder: Path, form: str) -> list[dict[str, Any]]:
-    files = sorted(folder.rglob(f"*.{form}"))
+    found = sorted(folder.rglob(f"*.{form}"))
     if form == "parquet":
-        return [row for file in files for row in pq.read_table(file, coerce_int96_timestamp_unit="us").to_pylist()]
-    if form == "json":
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    return [row for file in files for row in csv.DictReader(file.open())]
+        return [row for file in found for row in pq.read_table(file, coerce_int96_timestamp_unit="us").to_pylist()]
+    if form in ("json", "jsonl"):
+        return [json.loads(line) for file in found for line in file.read_text().splitlines()]
+    return [row for file in found for row in csv.DictReader(file.open())]
 
 
 @pytest.mark.parametrize("form", ["parquet", "json", "csv"])
@@ -278,7 +326,10 @@ def test_a_checkpoint_belongs_to_its_sink_and_mode(run_weather: RunWeather, grow
     """In another mode, or to another folder, the rows of before would be missing; by two sinks a table's be doubled."""
     grow("half")
     run_weather(steps=GOLD)
-    with pytest.raises(LakehouseError, match=r"went to .*mode append; it cannot go on with .*mode update"):
+    checkpoint = tmp_path / "lake/_checkpoints/weather" / HOURLY
+    with pytest.raises(
+        LakehouseError, match=rf"mode append; it cannot .*mode update: give .* move away {checkpoint}, "
+    ):
         run_weather(steps=GOLD, mode="update")
     with pytest.raises(LakehouseError, match=r"went to sink foreachBatch.*cannot go on with sink delta"):
         run_weather(steps=GOLD, sink="delta")
@@ -296,9 +347,48 @@ def test_a_folder_that_another_checkpoint_has_written_is_refused(
     run_weather: RunWeather, grow: Grow, tmp_path: Path, sink: str
 ) -> None:
     """Batches are told apart by their numbers: a new checkpoint's first ones would be skipped, or overwrite others."""
-    options = {"path": str(tmp_path / "out")}
-    grow("all")
-    run_weather(steps=GOLD, sink=sink, sink_options=options)
+    grow("half")
+    run_weather(steps=GOLD, sink=sink, sink_options={"path": str(tmp_path / "out")})
     shutil.rmtree(tmp_path / "lake/_checkpoints/weather" / f"{HOURLY}.{sink}")
     with pytest.raises(LakehouseError, match="has what another checkpoint counts as written"):
-        run_weather(steps=GOLD, sink=sink, sink_options=options)
+        run_weather(steps=GOLD, sink=sink, sink_options={"path": str(tmp_path / "out")})
+
+
+@pytest.mark.parametrize(("sink", "form"), [("files", "json"), ("foreach", "jsonl")])
+def test_a_folder_and_a_checkpoint_of_two_ages_are_refused(
+    run_weather: RunWeather, grow: Grow, tmp_path: Path, sink: str, form: str
+) -> None:
+    """Whichever of them came back from a backup, or is gone; a run without news, and a batch without rows, are well."""
+    folder, checkpoint = tmp_path / "out" / HOURLY, tmp_path / "lake/_checkpoints/weather" / f"{HOURLY}.{sink}"
+    options = {"path": str(tmp_path / "out"), **({"format": form} if sink == "files" else {})}
+    run = partial(run_weather, steps=GOLD, sink=sink, sink_options=options)
+    for stage in ("half", "all"):
+        grow(stage)
+        for _ in range(2):
+            run()
+        shutil.copytree(folder, tmp_path / stage / "out")
+        shutil.copytree(checkpoint, tmp_path / stage / "checkpoint")
+    written = of_files(folder, form)
+    for part, backup, told in (
+        (checkpoint, "checkpoint", rf"{folder} has batch \d, but {checkpoint} knows of none after \d: .*bring it back"),
+        (folder, "out", rf"{checkpoint} has batch \d as written, but {folder} has none after \d: .*bring it back"),
+        (folder, None, rf"{checkpoint} has batch \d as written, but {folder} has none: .*move away both"),
+    ):
+        shutil.rmtree(part)
+        if backup:
+            shutil.copytree(tmp_path / "half" / backup, part)
+        with pytest.raises(LakehouseError, match=told):
+            run()
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(tmp_path / "all" / (backup or "out"), part)
+    run()
+    assert of_files(folder, form) == written != []
+
+
+def test_a_log_of_files_that_was_drawn_together_tells_its_newest_batch(tmp_path: Path) -> None:
+    """As every tenth entry is; those before it are removed in time."""
+    log = tmp_path / "_spark_metadata"
+    log.mkdir()
+    for entry in ("8", "9.compact", ".9.compact.crc"):
+        (log / entry).touch()
+    assert max(files._batches(str(tmp_path))) == 9

@@ -58,6 +58,21 @@ def newest_written(checkpoint: str, table: str) -> int | None:
     return _parsed(note, _FORGET, lambda text: int(json.loads(text)["batch"])) if note.exists() else None
 
 
+def note_version(checkpoint: str, version: int) -> None:
+    """Notes in the checkpoint that its table has come to this version of Delta's with the rows of a batch."""
+    _put(_version(checkpoint), {"version": version})
+
+
+def newest_version(checkpoint: str) -> int | None:
+    """The version of the table that is noted, or None."""
+    note = _version(checkpoint)
+    return _parsed(note, _FORGET, lambda text: int(json.loads(text)["version"])) if note.exists() else None
+
+
+def _version(checkpoint: str) -> Path:
+    return Path(checkpoint) / "version.json"
+
+
 def _written(checkpoint: str, table: str) -> Path:
     return Path(checkpoint) / f"written.{table}.json"
 
@@ -96,33 +111,34 @@ def claim_source(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, st
     Raises LakehouseError where it has begun with another place: its offsets would mean something else there, and
     records would be read twice or passed over.
     """
-    _claim(Path(checkpoint) / "source.json", checkpoint, "came from", place, ids)
+    note = Path(checkpoint) / "source.json"
+    otherwise = f"use another --root or --catalog. Where it is the same data in another place, remove {note}"
+    _claim(note, f"the checkpoint at {checkpoint} counts what came from", place, ids, otherwise)
 
 
-def claim_sink(checkpoint: str, place: Mapping[str, str]) -> None:
+def claim_sink(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
     """Notes beside the checkpoint where the rows go that it counts as written, and in which output mode.
 
+    `ids` are as for a source; one that a run is the first to know, as of a topic made for its rows, goes on record.
     Raises LakehouseError where it has begun with another place, which would never get the rows of before.
     """
-    _claim(Path(checkpoint) / "sink.json", checkpoint, "went to", place, {})
+    note = Path(checkpoint) / "sink.json"
+    otherwise = f"give what it began with, or move away {checkpoint}, so that all rows are sent again"
+    _claim(note, f"the checkpoint at {checkpoint} counts what went to", place, ids, otherwise)
 
 
-def _claim(note: Path, checkpoint: str, went: str, place: Mapping[str, str], ids: Mapping[str, str]) -> None:
+def _claim(note: Path, counts: str, place: Mapping[str, str], ids: Mapping[str, str], otherwise: str) -> None:
     before: dict[str, Any] = dict(place)
-    if has_begun(checkpoint) and note.exists():
+    if has_begun(str(note.parent)) and note.exists():
         before = _parsed(note, _FORGET, lambda text: {**json.loads(text)})
     known = before.pop("ids", {})
-    otherwise = f"use another --root or --catalog. Where it is the same data in another place, remove {note}"
     if before != dict(place):
-        raise LakehouseError(
-            f"the checkpoint at {checkpoint} counts what {went} {_words(before)}; it cannot go on with "
-            f"{_words(place)}: {otherwise}"
-        )
+        raise LakehouseError(f"{counts} {_words(before)}; it cannot go on with {_words(place)}: {otherwise}")
     others = [f"{name} {known[name]}, now {ids[name]}" for name in ids if known.get(name, ids[name]) != ids[name]]
     if others:
         raise LakehouseError(
-            f"the checkpoint at {checkpoint} counts what {went} {_words(before)}, which is another by now or was "
-            f"made anew (its ids: {'; '.join(others)}): {otherwise}"
+            f"{counts} {_words(before)}, which is another by now or was made anew (its ids: {'; '.join(others)}): "
+            f"{otherwise}"
         )
     _put(note, {**place, "ids": {**known, **ids}})
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -81,11 +81,15 @@ class Run:
                     self._refuse_half_a_step(spark, step, checkpoint)
                     self._tell_partitions(spark, step, checkpoint)
                     self._claim(spark, step, checkpoint, source, sink)
-            starter = Starter(self, spark, source, sink)
-            for group in self._groups(steps):
-                together = [(step, starter) for step in group]
-                if not _run_together(together, board, stop, waits=self.trigger.is_micro_batch):
-                    return not self.trigger.is_available_now
+            is_done = self._run(Starter(self, spark, source, sink), board, stop)
+            self._note_new_ids(spark, sink)
+        return is_done
+
+    def _run(self, starter: Starter, board: Board, stop: threading.Event) -> bool:
+        for group in self._groups(self.chosen_steps):
+            together = [(step, starter) for step in group]
+            if not _run_together(together, board, stop, waits=self.trigger.is_micro_batch):
+                return not self.trigger.is_available_now
         return True
 
     @property
@@ -170,9 +174,20 @@ class Run:
             place = {"source": source.name, **source.place(self.request)}
             checkpoints.claim_source(checkpoint, place, source.ids(spark, self.request))
         if step not in _LAYERS:
-            outlet = self.outlet(step)
-            place = {"sink": sink.name, "mode": outlet.query.mode, **sink.place(outlet)}
-            checkpoints.claim_sink(checkpoint, place)
+            self._claim_sink(step, checkpoint, sink, sink.ids(spark, self.outlet(step)))
+
+    def _claim_sink(self, step: str, checkpoint: str, sink: Sink, ids: Mapping[str, str]) -> None:
+        outlet = self.outlet(step)
+        checkpoints.claim_sink(checkpoint, {"sink": sink.name, "mode": outlet.query.mode, **sink.place(outlet)}, ids)
+
+    def _note_new_ids(self, spark: SparkSession, sink: Sink) -> None:
+        """What a sink made for the run's first row, as a broker makes a topic, has an id only now."""
+        for step in self.chosen_steps:
+            if step not in _LAYERS and (checkpoint := self.checkpoint(step)):
+                ids: dict[str, str] = {}
+                with suppress(LakehouseError):  # the rows are written: that the broker has gone since is no failure
+                    ids = sink.ids(spark, self.outlet(step))
+                self._claim_sink(step, checkpoint, sink, ids)
 
     def _refuse_half_a_step(self, spark: SparkSession, step: str, checkpoint: str) -> None:
         """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell.

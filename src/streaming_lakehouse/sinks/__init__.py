@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from streaming_lakehouse import checkpoints
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.options import Options
 from streaming_lakehouse.settings import Table
@@ -62,10 +60,15 @@ def nowhere(outlet: Outlet) -> dict[str, str]:
     return {}
 
 
+def _no_ids(spark: SparkSession, outlet: Outlet) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Sink:
     """`start` sends a stream's rows out. `place` tells where to, as a checkpoint must know it: rows that it counts as
-    written are there and nowhere else.
+    written are there and nowhere else. `ids` tell that place from another which may have come to its names since, as
+    far as they can be known here.
 
     `guarantee` is what holds of its rows after a crash and a repeat: `exactly once`, `at least once`, or `none` where
     they do not outlive the process. `keeps_table` is true where it writes the Delta table itself, `goes_on` where a run
@@ -80,22 +83,11 @@ class Sink:
     guarantee: str
     start: Callable[[DataFrame, Outlet], StreamingQuery]
     place: Callable[[Outlet], dict[str, str]] = nowhere
+    ids: Callable[[SparkSession, Outlet], dict[str, str]] = _no_ids
     keeps_table: bool = False
     goes_on: bool = True
     repeats: bool = False
     check: Callable[[Outlet], None] = anything
-
-
-def refuse_rows_of_others(outlet: Outlet, folder: str, pattern: str) -> None:
-    """Raises LakehouseError where a query begins, but the folder holds batches of another one, by their numbers.
-
-    Both number theirs from 0, so that the first ones would be skipped or overwritten without a word.
-    """
-    if not checkpoints.has_begun(str(outlet.query.checkpoint)) and any(Path(folder).glob(pattern)):
-        raise LakehouseError(
-            f"{folder} has what another checkpoint counts as written, and {outlet.query.checkpoint} is new: give "
-            "another path, or move one of the two"
-        )
 
 
 def find_sink(name: str) -> Sink:

@@ -15,10 +15,10 @@ from typing import IO
 from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import checkpoints
+from streaming_lakehouse import ages, checkpoints
 from streaming_lakehouse.options import Options, required
 from streaming_lakehouse.settings import local_path
-from streaming_lakehouse.sinks import Outlet, Sink, kafka, refuse_rows_of_others
+from streaming_lakehouse.sinks import Outlet, Sink, kafka
 
 _OWNER = "sink 'foreach'"
 _LINE = "_line"
@@ -28,17 +28,20 @@ _LINE = "_line"
 class LineFiles:
     """Writes the rows of a partition of a micro-batch to a file of their own, `<epoch>-<partition>.jsonl`.
 
-    A repeat of the batch writes the same file again. Spark sends this object to each task, with nothing open yet.
+    A repeat of the batch writes the same file again. The first partition's file is there also without a row, so that
+    the folder tells which batches it has. Spark sends this object to each task, with nothing open yet.
     """
 
     folder: str
     file: IO[str] | None = None
     name: str = ""
+    is_first: bool = False
 
     def open(self, partition_id: int, epoch_id: int) -> bool:
         """True: the rows of this partition are wanted."""
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         self.name = f"{self.folder}/{epoch_id:09d}-{partition_id:05d}"
+        self.is_first = partition_id == 0  # Spark makes one also of a batch that has none
         self.file = Path(f"{self.name}.{os.getpid()}.draft").open("w", encoding="utf-8")  # noqa: SIM115
         return True
 
@@ -52,15 +55,19 @@ class LineFiles:
             return
         self.file.close()
         draft = Path(self.file.name)
-        if error is None and draft.stat().st_size:
+        if error is None and (self.is_first or draft.stat().st_size):
             os.replace(draft, f"{self.name}.jsonl")
         else:
             draft.unlink()
 
 
 def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    """Writes below the folder `path`, in one that is named like the table; a row is a JSON object in a line."""
-    refuse_rows_of_others(outlet, folder(outlet), "*.jsonl")
+    """Writes below the folder `path`, in one that is named like the table; a row is a JSON object in a line.
+
+    Raises LakehouseError for a folder that is not of the checkpoint's age.
+    """
+    written = (batch for batch, file in _pieces(folder(outlet)) if file.suffix == ".jsonl")
+    ages.refuse_folder_of_another_age(str(outlet.query.checkpoint), folder(outlet), written)
     _remove_unfinished(outlet)
     lines = rows.select(kafka.as_json(*rows.columns).alias(_LINE))
     return outlet.query.writer(lines).foreach(LineFiles(folder(outlet))).start()
@@ -69,9 +76,15 @@ def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
 def _remove_unfinished(outlet: Outlet) -> None:
     """Takes away what there is of a batch that is done again: it may be cut into other partitions this time."""
     ended = checkpoints.newest_ended(str(outlet.query.checkpoint))
-    for file in Path(folder(outlet)).glob("[0-9]*-[0-9]*.*"):
-        if ended is None or int(file.name.split("-")[0]) > ended:
+    for batch, file in _pieces(folder(outlet)):
+        if ended is None or batch > ended:
             file.unlink()
+
+
+def _pieces(folder: str) -> list[tuple[int, Path]]:
+    """What `LineFiles` has left there, drafts too, each with the number of its batch."""
+    found = ((file.name.partition("-")[0], file) for file in Path(folder).glob("[0-9]*-[0-9]*.*"))
+    return [(int(number), file) for number, file in found if number.isdigit()]
 
 
 def folder(outlet: Outlet) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import checkpoints
+from streaming_lakehouse import ages, checkpoints
 from streaming_lakehouse.options import Options
 from streaming_lakehouse.settings import Table
 from streaming_lakehouse.sinks import Outlet, Sink, delta
@@ -45,6 +45,7 @@ class DeltaBatches:
             # Counted, so that Spark has seen all rows: a merge of none would not ask for them.
             if batch.count():
                 delta.merge_batch(batch, self._table, self.outlet.key)
+                ages.note_version(self.checkpoint, self._table)
             else:
                 delta.ensure(batch.sparkSession, self._table, batch.schema)
 

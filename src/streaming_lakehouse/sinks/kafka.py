@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyspark.sql import Column, DataFrame, functions as F
+from pyspark.sql import Column, DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.errors import LakehouseError
@@ -20,6 +20,9 @@ _DEFAULTS = {
     "kafka.max.block.ms": "20000",
     "kafka.request.timeout.ms": "15000",
     "kafka.delivery.timeout.ms": "30000",
+    # A producer that asks a broker for an id, to send nothing twice, waits for the answer of one that died without an
+    # end: none of the above counts until it has it. What it would save are repeats, which at least once allows.
+    "kafka.enable.idempotence": "false",
 }
 
 
@@ -62,12 +65,18 @@ def place(outlet: Outlet) -> dict[str, str]:
     return {"topic": topic(outlet)}
 
 
+def ids(spark: SparkSession, outlet: Outlet) -> dict[str, str]:
+    """The ids of the cluster and, once it is there, of the topic: the broker may make it with the first row."""
+    return source.known_ids(spark, OWNER, resolved(outlet.options), [topic(outlet)])
+
+
 SINK = Sink(
     "kafka",
     Options(OWNER, ("kafka.", "topic")),
     guarantee="at least once",
     start=start,
     place=place,
+    ids=ids,
     repeats=True,
     check=check,
 )

@@ -96,16 +96,21 @@ def place(request: Request) -> dict[str, str]:
 
 
 def ids(spark: SparkSession, request: Request) -> dict[str, str]:
-    """The ids of the cluster and of each topic that is named; of those that match `subscribePattern` none.
+    """The ids of the cluster and of each topic that is named; of those that match `subscribePattern` none."""
+    options = resolved(request.options)
+    given = {**_defaults(options, request.pipeline), **options}
+    return known_ids(spark, "source 'kafka'", given, _named(given))
 
-    In a workspace none: its JVM is closed to us.
+
+def known_ids(spark: SparkSession, owner: str, options: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The ids of the cluster and of the topics of these names; in a workspace none: its JVM is closed to us.
+
+    Raises LakehouseError as `check_servers` does.
     """
     if not is_local(spark):
         return {}
-    options = resolved(request.options)
-    check_servers("source 'kafka'", options)
-    given = {**_defaults(options, request.pipeline), **options}
-    return topics.ids(spark, client_settings(given), _named(given))
+    check_servers(owner, options)
+    return topics.ids(spark, client_settings(options), names)
 
 
 def _named(options: Mapping[str, str]) -> Iterable[str]:
