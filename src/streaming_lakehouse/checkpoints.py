@@ -54,8 +54,7 @@ def note_written(checkpoint: str, table: str, batch: int) -> None:
 
 def newest_written(checkpoint: str, table: str) -> int | None:
     """The newest batch that is noted for `table`, or None: the table surely had its rows once."""
-    note = _written(checkpoint, table)
-    return _parsed(note, _FORGET, lambda text: int(json.loads(text)["batch"])) if note.exists() else None
+    return _noted(_written(checkpoint, table), "batch")
 
 
 def note_version(checkpoint: str, version: int) -> None:
@@ -65,8 +64,7 @@ def note_version(checkpoint: str, version: int) -> None:
 
 def newest_version(checkpoint: str) -> int | None:
     """The version of the table that is noted, or None."""
-    note = _version(checkpoint)
-    return _parsed(note, _FORGET, lambda text: int(json.loads(text)["version"])) if note.exists() else None
+    return _noted(_version(checkpoint), "version")
 
 
 def _version(checkpoint: str) -> Path:
@@ -75,6 +73,10 @@ def _version(checkpoint: str) -> Path:
 
 def _written(checkpoint: str, table: str) -> Path:
     return Path(checkpoint) / f"written.{table}.json"
+
+
+def _noted(note: Path, what: str) -> int | None:
+    return _parsed(note, _FORGET, lambda text: int(json.loads(text)[what])) if note.exists() else None
 
 
 def _put(note: Path, told: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -184,10 +184,13 @@ class Run:
         """What a sink made for the run's first row, as a broker makes a topic, has an id only now."""
         for step in self.chosen_steps:
             if step not in _LAYERS and (checkpoint := self.checkpoint(step)):
-                ids: dict[str, str] = {}
-                with suppress(LakehouseError):  # the rows are written: that the broker has gone since is no failure
+                try:
                     ids = sink.ids(spark, self.outlet(step))
-                self._claim_sink(step, checkpoint, sink, ids)
+                except LakehouseError as error:  # the rows are written: that the broker has gone since is no failure
+                    log.warning("step %r: what was new to its sink is noted by the next run: %s", step, error)
+                    continue
+                if ids:
+                    self._claim_sink(step, checkpoint, sink, ids)
 
     def _refuse_half_a_step(self, spark: SparkSession, step: str, checkpoint: str) -> None:
         """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot tell.

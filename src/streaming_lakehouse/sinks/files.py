@@ -64,7 +64,7 @@ def partition_columns(outlet: Outlet) -> list[str]:
 
 
 def check(outlet: Outlet) -> None:
-    file_format(outlet)
+    """Raises LakehouseError for `partitionBy`; what else can be wrong `place` says."""
     partition_columns(outlet)
 
 
