@@ -44,7 +44,7 @@ def our_batches(spark: SparkSession) -> dict[str, dict[str, str]]:
     """As in streaming_lakehouse.sources.kafka and streaming_lakehouse.runner."""
     heap_mib = int(spark.conf.get("spark.driver.memory").removesuffix("m"))
     return {
-        "kafka": {"maxOffsetsPerTrigger": "700000", "kafka.max.poll.records": "10000"},
+        "kafka": {"maxOffsetsPerTrigger": "350000", "kafka.max.poll.records": "10000"},
         "bronze": {"maxBytesPerTrigger": str(heap_mib * 2**20 // 16)},
         "silver": {"maxFilesPerTrigger": str(2**31 - 1)},
     }

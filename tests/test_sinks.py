@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,13 @@ from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
-from streaming_lakehouse.sinks import files, foreach
+from streaming_lakehouse.sinks import Outlet, files, foreach, kafka
 
 HOURLY = "weather_device_hourly"
 HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
 GOLD = (HOURLY,)
 KEY = ("device", "window_start")
+IDS = kafka.SINK.ids
 
 
 Grow = Callable[[str], None]
@@ -202,6 +204,31 @@ def test_a_topic_of_another_broker_or_made_anew_is_another(
         run_weather(
             steps=GOLD, sink="kafka", sink_options={**outward, "kafka.bootstrap.servers": broker.bootstrap_servers}
         )
+
+
+def test_a_broker_that_goes_after_the_last_row_is_a_warning(
+    run_weather: RunWeather,
+    grow: Grow,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The rows are written; only what was new to the sink could not be noted, and the next run does that."""
+    create_topic(broker.bootstrap_servers, "goes-after", 1)
+    grow("half")
+    asked = []
+
+    def ids(spark: SparkSession, outlet: Outlet) -> dict[str, str]:
+        asked.append(outlet)
+        if len(asked) > 1:
+            raise LakehouseError("no broker at its address")
+        return IDS(spark, outlet)
+
+    monkeypatch.setattr(kafka, "SINK", replace(kafka.SINK, ids=ids))
+    outward = {"kafka.bootstrap.servers": broker.bootstrap_servers, "topic": "goes-after"}
+    run_weather(steps=GOLD, sink="kafka", sink_options=outward)
+    assert len(asked) == 2
+    assert "what was new to its sink is noted by the next run: no broker at its address" in caplog.text
 
 
 def test_event_hubs_gets_each_row(

@@ -1,7 +1,9 @@
 """The class-data archive: made by a training run, used where it fits, never in the way."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,16 +65,27 @@ def test_spark_and_delta_come_from_the_archive(
         assert source == "shared objects file (top)"
 
 
-def test_a_new_archive_takes_the_place_of_the_old_ones(own_cache: Path) -> None:
-    """They fit no more; what else lies beside them, as a training under way, is left alone."""
+def test_archives_that_nobody_used_for_a_week_are_removed(own_cache: Path) -> None:
+    """Another installation's, that shares the cache, stays as long as it is used; so does a training under way."""
     folder = own_cache / "archives"
     folder.mkdir()
-    for name in ("old.jsa", "older.jsa", ".training-other"):
+    for name, days in {"old.jsa": 8, "other.jsa": 6, ".training-other": 8}.items():
         (folder / name).touch()
+        os.utime(folder / name, (time.time() - days * 86400,) * 2)
     made = archive.train(["sh", "-c", f'echo archive > "${archive.TRAINING_VARIABLE}"'])
     assert made is not None
-    assert sorted(file.name for file in folder.iterdir()) == [".training-other", made.name]
+    assert {file.name for file in folder.iterdir()} == {".training-other", "other.jsa", made.name}
     assert made.read_text() == "archive\n"
+
+
+def test_a_start_uses_its_archive_for_another_week(own_cache: Path) -> None:
+    """What a JVM is started with counts as used from then on."""
+    kept = archive._path()
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    os.utime(kept, (0, 0))
+    assert f"-XX:SharedArchiveFile={kept}" in archive.flags()
+    assert time.time() - kept.stat().st_mtime < 60
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive" * 1000], ids=["empty", "damaged"])

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from streaming_lakehouse.local.java import java_home, java_version
 
 TRAINING_VARIABLE = "LAKEHOUSE_ARCHIVE_TRAINING"
 TRAINING_TIMEOUT_S = 300
+UNUSED_AFTER_S = 7 * 24 * 3600
 _TRAINING = (sys.executable, "-m", "streaming_lakehouse.training")
 
 
@@ -31,6 +34,8 @@ def flags() -> list[str]:
     archive = _path()
     if not archive.is_file():
         return []
+    with suppress(OSError):  # another user's, or a cache that is only read
+        os.utime(archive)  # used just now: see _remove_unused()
     # Where it does not fit after all, Java would print warnings into the output, and go on without it.
     return [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
 
@@ -39,9 +44,7 @@ def train(command: Sequence[str] | None = None) -> Path | None:
     """Make the archive, unless it is there, by running a command whose Spark JVM takes `flags()`.
 
     By default that is a small run of the weather pipeline from each source. Without an archive everything works, only
-    slower: where none comes out, a warning on stderr tells why, and the answer is None. Archives of other states of
-    Java, pyspark and the jars are removed: each has 200 MB, and most would never fit again. Where several installations
-    share the cache, the others start slower until they are set up anew.
+    slower: where none comes out, a warning on stderr tells why, and the answer is None.
     """
     try:
         archive = _path()
@@ -53,13 +56,23 @@ def train(command: Sequence[str] | None = None) -> Path | None:
             _run(command or [*_TRAINING, folder], draft)
             # Readers see the old state or the whole new one, and the last of two trainings wins.
             draft.replace(archive)
-        for other in archive.parent.glob("*.jsa"):
-            if other != archive:  # a JVM that has mapped it keeps what it has
-                other.unlink(missing_ok=True)
+        _remove_unused(archive.parent)
         return archive
     except (LakehouseError, OSError) as error:
         print(f"streaming-lakehouse: going on without a class-data archive: {error}", file=sys.stderr)
         return None
+
+
+def _remove_unused(folder: Path) -> None:
+    """Removes the archives no JVM was started with for a week; 200 MB each, and most would never fit again.
+
+    Younger ones stay: other installations, with other paths of their jars, may share the cache. A JVM that has mapped
+    an archive keeps what it has.
+    """
+    for archive in folder.glob("*.jsa"):
+        with suppress(FileNotFoundError):  # another training was faster
+            if time.time() - archive.stat().st_mtime > UNUSED_AFTER_S:
+                archive.unlink()
 
 
 def _run(command: Sequence[str], draft: Path) -> None:
