@@ -36,6 +36,7 @@ CLAIMS = (
     ("gold, s", "defaults", 1_000_000, 1 / 6),
     ("first commit, s", "defaults", 100_000, 0.4),
     ("first commit, s", "defaults", 1_000_000, 0.4),
+    ("first commit, s", "defaults", 5_000_000, 0.4),
 )
 
 

@@ -29,7 +29,6 @@ HOURLY = "weather_device_hourly"
 HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
 GOLD = (HOURLY,)
 KEY = ("device", "window_start")
-IDS = kafka.SINK.ids
 
 
 Grow = Callable[[str], None]
@@ -216,13 +215,13 @@ def test_a_broker_that_goes_after_the_last_row_is_a_warning(
     """The rows are written; only what was new to the sink could not be noted, and the next run does that."""
     create_topic(broker.bootstrap_servers, "goes-after", 1)
     grow("half")
-    asked = []
+    asked, true_ids = [], kafka.SINK.ids
 
     def ids(spark: SparkSession, outlet: Outlet) -> dict[str, str]:
         asked.append(outlet)
         if len(asked) > 1:
             raise LakehouseError("no broker at its address")
-        return IDS(spark, outlet)
+        return true_ids(spark, outlet)
 
     monkeypatch.setattr(kafka, "SINK", replace(kafka.SINK, ids=ids))
     outward = {"kafka.bootstrap.servers": broker.bootstrap_servers, "topic": "goes-after"}

@@ -28,7 +28,7 @@ _TRAINING = (sys.executable, "-m", "streaming_lakehouse.training")
 
 
 def flags() -> list[str]:
-    """The options for a Spark JVM: to use the archive that fits, to write one while training, or none."""
+    """The options for a Spark JVM: to use the archive that fits, from then on counted as used, to write one, or none."""
     if destination := os.environ.get(TRAINING_VARIABLE):
         return [f"-XX:ArchiveClassesAtExit={destination}"]
     archive = _path()
@@ -70,7 +70,7 @@ def _remove_unused(folder: Path) -> None:
     an archive keeps what it has.
     """
     for archive in folder.glob("*.jsa"):
-        with suppress(FileNotFoundError):  # another training was faster
+        with suppress(OSError):  # another training was faster, or it is another user's
             if time.time() - archive.stat().st_mtime > UNUSED_AFTER_S:
                 archive.unlink()
 

@@ -45,8 +45,8 @@ _DEFAULTS = {
     # Offsets that aged out before they were read are lost rows: say so and stop.
     "failOnDataLoss": "true",
     # The first rows of a long topic stand after seconds, and a kill costs no more than this to read again. A batch
-    # more costs about a second: of five million events, of which all layers take a minute and a half, bronze takes
-    # 16 s in one batch, 23 s in eight and 30 s in fifteen.
+    # more costs about a second: bronze takes five million events in 23 s in eight batches, and in 30 s in fifteen,
+    # of the minute and a half that all layers take.
     "maxOffsetsPerTrigger": "350000",
     # Fewer, larger polls: 500 records, the default, are 50 kB of these events.
     "kafka.max.poll.records": "10000",
