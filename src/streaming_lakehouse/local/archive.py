@@ -28,7 +28,7 @@ _TRAINING = (sys.executable, "-m", "streaming_lakehouse.training")
 
 
 def flags() -> list[str]:
-    """The options for a Spark JVM: to use the archive that fits, from then on counted as used, to write one, or none."""
+    """The options for a Spark JVM: to use the archive that fits, which counts as used then; to write one; or none."""
     if destination := os.environ.get(TRAINING_VARIABLE):
         return [f"-XX:ArchiveClassesAtExit={destination}"]
     archive = _path()
