@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from streaming_lakehouse.domains.weather.pipeline import PIPELINE
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.expectations import expect, expect_or_fail
-from streaming_lakehouse.layers.silver import SilverBatches, Tables
+from streaming_lakehouse.layers.silver import SilverBatches, Tables, read
 from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources.envelope import BRONZE
@@ -40,10 +40,11 @@ class Lake:
         self.checkpoint.mkdir(parents=True, exist_ok=True)
         (self.checkpoint / "metadata").write_text(json.dumps({"id": identity}))
 
-    def started(self, **changes: object) -> SilverBatches:
-        """What a new process begins with."""
+    def started(self, **changes: object) -> Callable[[DataFrame, int], None]:
+        """What a new process does with a batch of bronze."""
         silver = replace(PIPELINE.silver, **changes)  # type: ignore[arg-type]
-        return SilverBatches(silver, self.tables, str(self.checkpoint))
+        write = SilverBatches(silver, self.tables, str(self.checkpoint))
+        return lambda records, batch_id: write(read(records, silver), batch_id)
 
     def batch(self, *readings: Reading, first_offset: int = 0) -> DataFrame:
         rows = [

@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 def start(records: DataFrame, silver: Silver, tables: Tables, query: Query) -> StreamingQuery:
     """Divides bronze's stream between silver and quarantine."""
-    return delta.for_each_batch(records, SilverBatches(silver, tables, str(query.checkpoint)), query)
+    # Judged as a stream: what is put together here once would have to be for every batch, which takes half a second.
+    return delta.for_each_batch(read(records, silver), SilverBatches(silver, tables, str(query.checkpoint)), query)
 
 
 def schema(silver: Silver) -> T.StructType:
@@ -36,31 +37,18 @@ def schema(silver: Silver) -> T.StructType:
 
 
 def read(records: DataFrame, silver: Silver) -> DataFrame:
-    """Bronze records with the event's fields and `is_sound`: true where nothing is wrong with the record itself."""
-    events = with_event(records, silver.schema)
-    is_sound = F.col("is_plain") & all_hold(_dropping(silver))
-    return events.withColumn("is_sound", is_sound).drop("is_plain")
-
-
-def diagnosed(doubtful: DataFrame, silver: Silver) -> DataFrame:
-    """The reasons against events that `read` did not find sound, in `failed_expectations`; empty for a valid one.
+    """Bronze records with the event's fields and the reasons against each, in `failed_expectations`.
 
     A record that could not be read has no fields to judge: only why it could not be read is said.
-    Adds: `_rescued_data` string, `failed_expectations` array<string>.
+    Adds: the event's fields; `_rescued_data` string; `failed_expectations` array<string>, empty for a valid event.
     """
-    reasons = F.when(F.size("parse_failures") > 0, F.col("parse_failures")).otherwise(violated(_dropping(silver)))
-    read_closely = with_diagnosis(doubtful, silver.schema)
-    return read_closely.withColumn("failed_expectations", reasons).drop("parse_failures", "is_sound")
-
-
-def joined(events: DataFrame, doubtful: DataFrame) -> DataFrame:
-    """The sound ones of `events`, which need no diagnosis, and the doubtful ones with theirs."""
-    sound = events.where("is_sound").drop("is_sound").withColumn("_rescued_data", F.lit(None).cast("string"))
-    return sound.withColumn("failed_expectations", no_failures()).unionByName(doubtful)
-
-
-def _dropping(silver: Silver) -> list[Expectation]:
-    return [rule for rule in silver.rules if rule.on_violation == "drop"]
+    rules = [rule for rule in silver.rules if rule.on_violation == "drop"]
+    events = with_event(records, silver.schema).withColumn("is_sound", F.col("is_plain") & all_hold(rules))
+    # Most events are sound, which is quickly told: only for the others reasons are looked for.
+    reasons = F.coalesce("parse_failures", violated(rules))
+    failed = F.when(F.col("is_sound"), no_failures()).otherwise(reasons)
+    judged = with_diagnosis(events, silver.schema).withColumn("failed_expectations", failed)
+    return judged.drop("is_plain", "is_sound", "parse_failures")
 
 
 @dataclass(frozen=True)
@@ -71,7 +59,7 @@ class Tables:
 
 @dataclass
 class SilverBatches:
-    """Writes one micro-batch of bronze after the other: `foreachBatch` calls it.
+    """Writes one micro-batch of what `read` gives after the other: `foreachBatch` calls it.
 
     A batch is two commits, quarantine first, then silver; each is made once, however often the batch is repeated.
     Every decision follows from the batch and from what silver held before it, so that a repeat decides the same.
@@ -86,42 +74,24 @@ class SilverBatches:
     transaction_id: str = ""
     is_caught_up: bool = False  # `newest` is known, and a batch that may be a repeat is behind us
 
-    def __call__(self, records: DataFrame, batch_id: int) -> None:
-        spark = records.sparkSession
-        with (
-            delta.kept(read(records, self.silver)) as events,
-            delta.kept(diagnosed(events.where(~F.col("is_sound")), self.silver)) as doubtful,
-        ):
-            rows = joined(events, doubtful)
+    def __call__(self, judged: DataFrame, batch_id: int) -> None:
+        with delta.kept(judged) as rows:
             if not self.is_caught_up:
-                self._catch_up(spark)
+                self._catch_up(rows.sparkSession)
                 if self.newest is not None and self._is_committed(rows):
                     return
-            with delta.kept(self._deliveries(rows)) as deliveries:
-                told = self._told_of(deliveries)
-                with delta.kept(self._repeats(rows, deliveries, is_any_repeated=told.repeated > 0)) as repeats:
-                    repeated = repeats.count()
-                    accepted = told.on_time - repeated
-                    decided = self._decided(rows, repeats, repeated)
-                    self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted)
+            told = self._told_of(rows)
+            with delta.kept(self._repeats(rows)) as repeats:
+                repeated = repeats.count()
+                accepted = told.on_time - repeated
+                decided = self._decided(rows, repeats, repeated)
+                self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted)
 
-    def _deliveries(self, rows: DataFrame) -> DataFrame:
-        """How often each hash of a key comes among the rows that may enter silver; `hash` is null for all others.
-
-        What else must be known of a batch before it is written is counted on the way, in the same pass.
-        """
-        hashes = F.when(self._may_enter(), F.xxhash64(self.silver.key)).alias("hash")
+    def _told_of(self, rows: DataFrame) -> Row:
+        """`rows` in the batch and those `on_time`; what `expect` watches is told at once."""
         violations = [F.count_if(_is_valid() & each.is_violated).alias(each.name) for each in self._watched]
-        return rows.groupBy(hashes).agg(F.count(F.lit(1)).alias("rows"), *violations)
-
-    def _told_of(self, deliveries: DataFrame) -> Row:
-        """`rows` in the batch, those `on_time`, and the hashes `repeated`; what `expect` watches is told at once."""
-        is_candidate = F.col("hash").isNotNull()
-        sums = {"rows": F.col("rows"), "on_time": F.when(is_candidate, F.col("rows"))}
-        sums |= {each.name: F.col(each.name) for each in self._watched}
-        told = deliveries.agg(
-            F.count_if(is_candidate & (F.col("rows") > 1)).alias("repeated"),
-            *(F.coalesce(F.sum(counted), F.lit(0)).alias(name) for name, counted in sums.items()),
+        told = rows.agg(
+            F.count(F.lit(1)).alias("rows"), F.count_if(self._may_enter()).alias("on_time"), *violations
         ).collect()[0]
         for expectation in self._watched:
             _tell(expectation, told[expectation.name], self.tables.silver)
@@ -195,19 +165,14 @@ class SilverBatches:
         assert self.newest is not None
         return F.timestamp_micros(F.lit(self.newest - round(self.silver.watermark_hours * 3_600) * 1_000_000))
 
-    def _repeats(self, rows: DataFrame, deliveries: DataFrame, *, is_any_repeated: bool) -> DataFrame:
+    def _repeats(self, rows: DataFrame) -> DataFrame:
         """The places of the events that are in silver, or come a second time in this batch; `is_repeat` is true."""
         key = self.silver.key
         places = [F.lit(True).alias("is_repeat"), *(F.col(name) for name in PLACE)]
-        events = rows.where(self._may_enter())
-        repeats = events.limit(0).select(*places)
-        if is_any_repeated:
-            # Most events come once. Hashes tell which may not have: only those are ordered.
-            of_several = deliveries.where("rows > 1").select("hash")
-            order = Window.partitionBy(key).orderBy(*PLACE)
-            candidates = events.select(key, *PLACE, F.xxhash64(key).alias("hash")).join(of_several, "hash", "left_semi")
-            numbered = candidates.withColumn("delivery", F.row_number().over(order))
-            repeats = numbered.where("delivery > 1").select(*places)
+        events = rows.where(self._may_enter()).select(key, *PLACE)
+        # The hash adds nothing but speed: numbers are sorted faster than strings.
+        order = Window.partitionBy(F.xxhash64(key), key).orderBy(*PLACE)
+        repeats = events.withColumn("delivery", F.row_number().over(order)).where("delivery > 1").select(*places)
         if self.newest is not None:
             silver = delta.read(rows.sparkSession, self.tables.silver)
             known = silver.where(F.col(self.silver.event_time) >= self._watermark).select(key)

@@ -61,6 +61,10 @@ _PATIENT_COMPILER = (
     "-XX:Tier4BackEdgeThreshold=400000",
 )
 
+# Spark writes one Java method for a chain of projections, and Java leaves a method beyond 8,000 bytes to its
+# interpreter. With a field or a rule more than weather's, silver's look at the records would take twice the time.
+_LONG_METHODS_TOO = "-XX:-DontCompileHugeMethods"
+
 # The launcher of pyspark has the JVM ignore Ctrl-C too: a run stops at a batch boundary, for which it needs the JVM.
 # The shell does it, since code of ours between fork and exec is unsafe beside threads.
 _DEAF_TO_CTRL_C = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
@@ -173,6 +177,7 @@ def _command(main: tuple[str, ...] = _MAIN) -> list[str]:
         "-Duser.timezone=UTC",
         "-XX:+UseParallelGC",
         *_PATIENT_COMPILER,
+        _LONG_METHODS_TOO,
         f"-Dlog4j2.configurationFile={log4j.as_uri()}",
         *archive.flags(),
         *os.environ.get(OPTIONS_VARIABLE, "").split(),
