@@ -13,8 +13,8 @@ from streaming_lakehouse.sinks import Outlet, Sink
 def start(records: DataFrame, rules: Silver, hot: Hot, sink: Sink, outlet: Outlet) -> StreamingQuery:
     """Sends out what `hot.transform` makes of the source's valid events.
 
-    Every record is read closely, since without micro-batches the doubtful ones cannot be told apart first. Of those
-    that are not valid the layers tell, which see every record. It knows neither repeats nor late events.
+    Records are judged as silver judges them. Of those that are not valid the layers tell, which see every record. It
+    knows neither repeats nor late events.
     """
     # When the source got it is all that a query without micro-batches knows of the time.
     arrived = records.withColumn("ingested_at", F.col("source_timestamp"))

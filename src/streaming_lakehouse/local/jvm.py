@@ -62,7 +62,7 @@ _PATIENT_COMPILER = (
 )
 
 # Spark writes one Java method for a chain of projections, and Java leaves a method beyond 8,000 bytes to its
-# interpreter. With a field or a rule more than weather's, silver's look at the records would take twice the time.
+# interpreter. With a field or two more than weather's, silver's look at the records would take twice the time.
 _LONG_METHODS_TOO = "-XX:-DontCompileHugeMethods"
 
 # The launcher of pyspark has the JVM ignore Ctrl-C too: a run stops at a batch boundary, for which it needs the JVM.
