@@ -1,6 +1,7 @@
 """The JVM of a local session: started directly, handed to pyspark, and ended with the process it belongs to."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,6 +126,20 @@ def test_the_module_options_are_sparks_own(spark: SparkSession) -> None:
     launcher = spark._jvm.org.apache.spark.launcher.JavaModuleOptions  # type: ignore[union-attr]
     expected = [option for option in launcher.defaultModuleOptionArray() if option != VECTOR_MODULE]
     assert list(jvm.MODULE_OPTIONS) == expected
+
+
+def test_the_code_that_the_quick_compiler_is_left_with_is_there(spark: SparkSession) -> None:
+    """A package that Spark no longer uses, or under another name, would be left to the thorough compiler again."""
+    one_of_each = {
+        "org/codehaus/janino": "UnitCompiler",
+        "org/antlr/v4": "runtime.Parser",
+        "org/apache/xbean/asm9": "ClassReader",
+        "jdk/internal/org/objectweb/asm": "ClassReader",
+    }
+    patterns = re.findall(r'"([\w/]+)/\*\.\*"', Path(jvm.__file__).with_name("compiler_directives.json").read_text())
+    assert patterns == list(one_of_each)
+    for package, name in one_of_each.items():
+        spark._jvm.java.lang.Class.forName(f"{package.replace('/', '.')}.{name}")  # type: ignore[union-attr]
 
 
 def test_the_class_path_is_the_one_the_archive_is_made_for(spark: SparkSession) -> None:
