@@ -35,7 +35,7 @@ PLACE = ("source", "partition", "offset")
 
 
 def our_session() -> SparkSession:
-    from streaming_lakehouse.session import get_session  # our settings, jars and class archive, nothing else
+    from streaming_lakehouse.session import get_session  # settings, JVM, jars, class archive; nothing else
 
     return get_session()
 

@@ -6,6 +6,9 @@ from pyspark.sql import Column, DataFrame, functions as F, types as T
 
 RECORD_LIMIT = 1024 * 1024  # bytes; what Kafka and Event Hubs take by default, and a bound on what one row can cost
 
+# What is added on the way, beside the event's fields.
+PARSING_COLUMNS = ("_text", "_event", "_corrupt", "_keys", "_fields", "is_plain", "parse_failures", "_rescued_data")
+
 # Strict JSON: what these would let through, other readers of the same record refuse.
 _OPTIONS = {
     "columnNameOfCorruptRecord": "_corrupt",
@@ -107,7 +110,8 @@ def _is_null(name: str) -> Column:
 
 def _could_be_other(string: Column) -> Column:
     """True where a string reads like a number, a boolean, an array or an object: Spark gives these as their text."""
-    is_number = (string < ":") & string.rlike(_NUMBER)  # few strings begin with a digit, and a pattern takes long
+    # A pattern takes long, and what begins with a digit or a minus sorts before the colon: few strings do.
+    is_number = (string < ":") & string.rlike(_NUMBER)
     return is_number | string.isin("true", "false") | string.startswith("[") | string.startswith("{")
 
 

@@ -105,6 +105,7 @@ class Run:
         sink.options.check(self.sink_options)
         refuse_in_clear(self.sink_options)
         self._wanted.check()
+        silver.check(self.pipeline.silver)
         for step in self.chosen_steps:
             if step in ("bronze", "hot"):
                 source.place(self.request)

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, types as T
 
 from streaming_lakehouse.domains.weather.pipeline import PIPELINE
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.expectations import expect, expect_or_fail
-from streaming_lakehouse.layers.silver import SilverBatches, Tables, read
+from streaming_lakehouse.layers.silver import SilverBatches, Tables, check, read
 from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources.envelope import BRONZE
@@ -171,6 +171,29 @@ def test_a_batch_that_is_repeated_after_a_crash_is_written_once(
     lake.started()(second, 1)
     assert lake.silver() == [("a", 0), ("b", 2), ("z", 1)]
     assert lake.quarantine() == [(3, ["is_first_delivery"]), (4, ["is_on_time"])]
+
+
+@pytest.mark.parametrize("deleted", ["event_id = 'a'", "true"], ids=["its rows", "all rows"])
+def test_a_repeat_of_a_batch_whose_rows_were_deleted_ends(lake: Lake, deleted: str) -> None:
+    """Delta passes over an append that it has made, so that nothing is told of its rows; a new batch goes on."""
+    write = lake.started()
+    write(lake.batch(("kept", NOON)), 0)
+    write(lake.batch(("a", NOON + timedelta(hours=1)), first_offset=1), 1)
+    lake.spark.sql(f"DELETE FROM delta.`{lake.tables.silver.path}` WHERE {deleted}")
+    write = lake.started()
+    write(lake.batch(("a", NOON + timedelta(hours=1)), first_offset=1), 1)
+    write(lake.batch(("b", NOON + timedelta(hours=2)), first_offset=2), 2)
+    assert lake.silver() == ([("b", 2)] if deleted == "true" else [("b", 2), ("kept", 0)])
+    assert lake.quarantine() == []
+
+
+@pytest.mark.parametrize("name", ["value", "Offset", "is_plain", "_text"])
+def test_a_field_that_would_take_the_place_of_a_column_of_its_record_is_refused(name: str) -> None:
+    """Whatever its case, since Spark's names have none."""
+    schema = T.StructType([*PIPELINE.silver.schema.fields, T.StructField(name, T.StringType())])
+    with pytest.raises(LakehouseError, match=f"weather_readings: no field of the event can be called '{name}'"):
+        check(replace(PIPELINE.silver, schema=schema))
+    check(PIPELINE.silver)
 
 
 def dying_after(commits: int) -> Callable[..., None]:

@@ -11,7 +11,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming_lakehouse import checkpoints
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.expectations import Expectation, all_hold, no_failures, violated
-from streaming_lakehouse.parsing import with_diagnosis, with_event
+from streaming_lakehouse.parsing import PARSING_COLUMNS, with_diagnosis, with_event
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.settings import Table
 from streaming_lakehouse.sinks import Query, delta
@@ -19,6 +19,7 @@ from streaming_lakehouse.sources.envelope import BRONZE, PLACE, PROVENANCE, QUAR
 
 LATE = "is_on_time"
 REPEATED = "is_first_delivery"
+_OWN_COLUMNS = {*BRONZE.names, *PARSING_COLUMNS, "is_sound", "failed_expectations", "is_repeat", "delivery"}
 _BROADCAST_ROWS = 500_000  # a place takes about 100 bytes; a file delivered twice may repeat millions
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def start(records: DataFrame, silver: Silver, tables: Tables, query: Query) -> StreamingQuery:
     """Divides bronze's stream between silver and quarantine."""
-    # Judged as a stream: what is put together here once would have to be for every batch, which takes half a second.
+    # Judged as a stream: to build this plan takes half a second, and so it is built once and not in every batch.
     return delta.for_each_batch(read(records, silver), SilverBatches(silver, tables, str(query.checkpoint)), query)
 
 
@@ -34,6 +35,16 @@ def schema(silver: Silver) -> T.StructType:
     """Silver's columns: the event's, `_rescued_data`, and where the row came from."""
     rescued = T.StructField("_rescued_data", T.StringType())
     return T.StructType([*silver.schema.fields, rescued, *(BRONZE[name] for name in PROVENANCE)])
+
+
+def check(silver: Silver) -> None:
+    """Raises LakehouseError where a field of the event would take the place of a column that tells about its record."""
+    for name in silver.schema.names:
+        if name.lower() in _OWN_COLUMNS:  # Spark's names have no case
+            raise LakehouseError(
+                f"{silver.table}: no field of the event can be called {name!r}; the pipeline's own columns are "
+                f"{', '.join(sorted(_OWN_COLUMNS))}"
+            )
 
 
 def read(records: DataFrame, silver: Silver) -> DataFrame:
@@ -69,16 +80,18 @@ class SilverBatches:
     tables: Tables
     checkpoint: str
     # The newest event time in silver, in microseconds since 1970: Python's moments without a zone are the machine's,
-    # and an hour of them is not always an hour.
+    # and where its clocks are changed for the summer, an hour of them is not always an hour.
     newest: int | None = None
     transaction_id: str = ""
-    is_caught_up: bool = False  # `newest` is known, and a batch that may be a repeat is behind us
+    is_caught_up: bool = False  # `newest` is known
+    may_be_repeat: bool = False  # silver was there before this process, whose first batch it may have already
 
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
         with delta.kept(judged) as rows:
             if not self.is_caught_up:
                 self._catch_up(rows.sparkSession)
                 if self.newest is not None and self._is_committed(rows):
+                    self.may_be_repeat = False
                     return
             told = self._told_of(rows)
             with delta.kept(self._repeats(rows)) as repeats:
@@ -86,6 +99,7 @@ class SilverBatches:
                 accepted = told.on_time - repeated
                 decided = self._decided(rows, repeats, repeated)
                 self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted)
+        self.may_be_repeat = False
 
     def _told_of(self, rows: DataFrame) -> Row:
         """`rows` in the batch and those `on_time`; what `expect` watches is told at once."""
@@ -103,6 +117,7 @@ class SilverBatches:
 
     def _catch_up(self, spark: SparkSession) -> None:
         if delta.exists(spark, self.tables.silver):
+            self.may_be_repeat = True
             self.newest = _newest(delta.read(spark, self.tables.silver), self.silver)
         self.transaction_id = checkpoints.identity(self.checkpoint)
         self.is_caught_up = True
@@ -135,14 +150,20 @@ class SilverBatches:
         else:
             delta.ensure(spark, tables.quarantine, QUARANTINE)
         if accepted:
-            # Told by the write itself, which costs no further pass over the rows.
-            seen = Observation()
-            events = rows.where(_is_valid()).select(*schema(self.silver).names)
-            newest = F.unix_micros(F.max(self.silver.event_time)).alias("newest")
-            self._append(batch_id, events.observe(seen, newest), tables.silver)
-            self.newest = max(at for at in (self.newest, seen.get["newest"]) if at is not None)
+            self._append_events(rows.where(_is_valid()).select(*schema(self.silver).names), batch_id)
         else:
             delta.ensure(spark, tables.silver, schema(self.silver))
+
+    def _append_events(self, events: DataFrame, batch_id: int) -> None:
+        if self.may_be_repeat:
+            # An append that was made before, and whose rows somebody deleted since, is passed over: it would tell none.
+            self._append(batch_id, events, self.tables.silver)
+            self.newest = _newest(delta.read(events.sparkSession, self.tables.silver), self.silver)
+            return
+        seen = Observation()  # by the write itself, which costs no further pass over the rows
+        newest = F.unix_micros(F.max(self.silver.event_time)).alias("newest")
+        self._append(batch_id, events.observe(seen, newest), self.tables.silver)
+        self.newest = max(at for at in (self.newest, seen.get["newest"]) if at is not None)
 
     def _append(self, batch_id: int, rows: DataFrame, table: Table) -> None:
         """Once, and on record: by its number alone nobody could tell later whether the batch had rows for `table`."""

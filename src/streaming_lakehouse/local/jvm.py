@@ -51,8 +51,9 @@ MODULE_OPTIONS = (
 )
 _MAIN = ("org.apache.spark.deploy.SparkSubmit", "pyspark-shell")
 
-# Java's thorough compiler waits for ten times its usual number of calls. A third of the processor's time up to the
-# first commit was its work, most of it for code that soon ran no more; code that sees every row still comes to it.
+# Java has two compilers, a quick one (C1) and a thorough one (C2), which waits for ten times its usual number
+# of calls. A third of the processor's time up to the first commit was its work, most of it for code that soon ran no
+# more; code that sees every row still comes to it.
 # With five and with fifteen times, a run of a million events ended 6 % sooner and took 9 to 11 % less of the processor.
 _PATIENT_COMPILER = (
     "-XX:Tier4InvocationThreshold=50000",
@@ -66,11 +67,12 @@ _PATIENT_COMPILER = (
 _LONG_METHODS_TOO = "-XX:-DontCompileHugeMethods"
 
 # What Spark has to do before a batch is code of its own: a Java compiler (Janino) turns each plan into classes, readers
-# of classes look through every closure. None of it sees a row, but it is called often enough for Java's thorough
-# compiler, which spent a third of its time on it: without, a run of a million events takes 12 % less of the processor.
-# Java would announce the file on the standard output, where the tables go. Not seen either is then the answer to
-# `kill -3`, but that of jstack is; LAKEHOUSE_JAVA_OPTIONS=-XX:+DisplayVMOutput shows it again.
-_QUICK_COMPILER_DOES = (
+# of classes look through every closure. None of it sees a row, but it is called often enough for the thorough compiler,
+# which spent a third of its time on it. Left to the quick one, a run of a million events takes 12 % less of the
+# processor. Java would announce the file on the standard output, where the tables go, and knows no other way to be
+# quiet than to keep all of its own words to itself: the dump of threads on `kill -3` (jstack works), what -XX:+Print…
+# prints, and its last words when memory runs out. LAKEHOUSE_JAVA_OPTIONS=-XX:+DisplayVMOutput shows them again.
+_PLANS_ARE_FOR_THE_QUICK_COMPILER = (
     "-XX:+UnlockDiagnosticVMOptions",
     f"-XX:CompilerDirectivesFile={Path(__file__).with_name('compiler_directives.json')}",
     "-XX:-DisplayVMOutput",
@@ -188,7 +190,7 @@ def _command(main: tuple[str, ...] = _MAIN) -> list[str]:
         "-Duser.timezone=UTC",
         "-XX:+UseParallelGC",
         *_PATIENT_COMPILER,
-        *_QUICK_COMPILER_DOES,
+        *_PLANS_ARE_FOR_THE_QUICK_COMPILER,
         _LONG_METHODS_TOO,
         f"-Dlog4j2.configurationFile={log4j.as_uri()}",
         *archive.flags(),
@@ -215,10 +217,10 @@ def _told(folder: Path) -> Path:
 
 
 def _last_words() -> str:
-    """Why Java does not start, in its own words: asked again, since the first time it told the terminal."""
+    """Why Java does not start, in its own words: asked again, since the first time it keeps them to itself."""
     command = _command(("-XX:+DisplayVMOutput", "-version"))
     asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if asked.returncode == 0:
-        return ""
+        return "asked again, it did; the machine may have been short of memory for a moment"
     lines = [line for line in (asked.stdout + asked.stderr).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if not line.startswith(_CLOSING_WORDS)), "")
