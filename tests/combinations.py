@@ -135,11 +135,7 @@ class Bench:
         if query.step == "bronze":
             return records.withColumn("event_id", F.lit(None).cast("string"))
         arrived = records.withColumn("ingested_at", F.col("source_timestamp"))
-        return (
-            silver.read(arrived, WEATHER.silver)
-            .where("size(failed_expectations) = 0")
-            .select(*WEATHER.silver.schema.names)
-        )
+        return silver.read(arrived, WEATHER.silver).where(silver.is_valid()).select(*WEATHER.silver.schema.names)
 
     def _transformed(self, events: DataFrame, query: Combination) -> DataFrame:
         if not query.aggregates:

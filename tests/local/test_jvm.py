@@ -98,6 +98,15 @@ def test_java_that_does_not_start_tells_why(
     assert reason in line
 
 
+def test_java_that_starts_when_asked_again_is_told_as_that() -> None:
+    """Then it has no words of its own to give."""
+    options = f"os.environ['{jvm.OPTIONS_VARIABLE}']"
+    code = f"import os; from streaming_lakehouse.local import jvm; {options} = '-Xmx99999999g'; started = jvm.start()"
+    with python(f"{code}; {options} = ''; started.process.wait(); started.connect()") as process:
+        _, errors = process.communicate()
+    assert "LakehouseError: Java did not start: asked again, it did" in errors
+
+
 def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     """Those of another day; one of today may be of a JVM that boots."""
     left, booting, foreign = (tmp_path / name for name in ("lakehouse-jvm-a", "lakehouse-jvm-b", "others"))

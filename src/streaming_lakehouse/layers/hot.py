@@ -18,5 +18,5 @@ def start(records: DataFrame, rules: Silver, hot: Hot, sink: Sink, outlet: Outle
     """
     # When the source got it is all that a query without micro-batches knows of the time.
     arrived = records.withColumn("ingested_at", F.col("source_timestamp"))
-    events = silver.read(arrived, rules).where(F.size("failed_expectations") == 0)
+    events = silver.read(arrived, rules).where(silver.is_valid())
     return sink.start(hot.transform(events), outlet)

@@ -83,27 +83,27 @@ class SilverBatches:
     # and where its clocks are changed for the summer, an hour of them is not always an hour.
     newest: int | None = None
     transaction_id: str = ""
-    is_caught_up: bool = False  # `newest` is known
-    may_be_repeat: bool = False  # silver was there before this process, whose first batch it may have already
+    is_first: bool = True  # the batch at hand is the first of this process: silver may have it already
 
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
         with delta.kept(judged) as rows:
-            if not self.is_caught_up:
+            if self.is_first:
                 self._catch_up(rows.sparkSession)
-                if self.newest is not None and self._is_committed(rows):
-                    self.may_be_repeat = False
-                    return
-            told = self._told_of(rows)
-            with delta.kept(self._repeats(rows)) as repeats:
-                repeated = repeats.count()
-                accepted = told.on_time - repeated
-                decided = self._decided(rows, repeats, repeated)
-                self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted)
-        self.may_be_repeat = False
+            if not (self.is_first and self.newest is not None and self._is_committed(rows)):
+                self._divide(rows, batch_id)
+        self.is_first = False
+
+    def _divide(self, rows: DataFrame, batch_id: int) -> None:
+        told = self._told_of(rows)
+        with delta.kept(self._repeats(rows)) as repeats:
+            repeated = repeats.count()
+            accepted = told.on_time - repeated
+            decided = self._decided(rows, repeats, repeated)
+            self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted)
 
     def _told_of(self, rows: DataFrame) -> Row:
         """`rows` in the batch and those `on_time`; what `expect` watches is told at once."""
-        violations = [F.count_if(_is_valid() & each.is_violated).alias(each.name) for each in self._watched]
+        violations = [F.count_if(is_valid() & each.is_violated).alias(each.name) for each in self._watched]
         told = rows.agg(
             F.count(F.lit(1)).alias("rows"), F.count_if(self._may_enter()).alias("on_time"), *violations
         ).collect()[0]
@@ -117,10 +117,8 @@ class SilverBatches:
 
     def _catch_up(self, spark: SparkSession) -> None:
         if delta.exists(spark, self.tables.silver):
-            self.may_be_repeat = True
             self.newest = _newest(delta.read(spark, self.tables.silver), self.silver)
         self.transaction_id = checkpoints.identity(self.checkpoint)
-        self.is_caught_up = True
 
     def _is_committed(self, rows: DataFrame) -> bool:
         """True where this batch is in silver already: a run died after the commit and before the checkpoint knew.
@@ -134,9 +132,7 @@ class SilverBatches:
 
     def _decided(self, rows: DataFrame, repeats: DataFrame, repeated: int) -> DataFrame:
         """The rows with all reasons against them in `failed_expectations`."""
-        failed = F.when(F.size("failed_expectations") > 0, F.col("failed_expectations")).when(
-            self._is_late(), F.array(F.lit(LATE))
-        )
+        failed = F.when(~is_valid(), F.col("failed_expectations")).when(self._is_late(), F.array(F.lit(LATE)))
         if repeated:
             rows = rows.join(F.broadcast(repeats) if repeated < _BROADCAST_ROWS else repeats, list(PLACE), "left")
             failed = failed.when(F.col("is_repeat"), F.array(F.lit(REPEATED)))
@@ -146,16 +142,16 @@ class SilverBatches:
         """A table that gets no row is made without, where it is missing: after its first batch a step has them all."""
         spark, tables = rows.sparkSession, self.tables
         if rejected:
-            self._append(batch_id, rows.where(~_is_valid()).select(*QUARANTINE.names), tables.quarantine)
+            self._append(batch_id, rows.where(~is_valid()).select(*QUARANTINE.names), tables.quarantine)
         else:
             delta.ensure(spark, tables.quarantine, QUARANTINE)
         if accepted:
-            self._append_events(rows.where(_is_valid()).select(*schema(self.silver).names), batch_id)
+            self._append_events(rows.where(is_valid()).select(*schema(self.silver).names), batch_id)
         else:
             delta.ensure(spark, tables.silver, schema(self.silver))
 
     def _append_events(self, events: DataFrame, batch_id: int) -> None:
-        if self.may_be_repeat:
+        if self.is_first and delta.exists(events.sparkSession, self.tables.silver):
             # An append that was made before, and whose rows somebody deleted since, is passed over: it would tell none.
             self._append(batch_id, events, self.tables.silver)
             self.newest = _newest(delta.read(events.sparkSession, self.tables.silver), self.silver)
@@ -173,7 +169,7 @@ class SilverBatches:
 
     def _may_enter(self) -> Column:
         """What enters silver, unless it is a repeat."""
-        return _is_valid() & ~self._is_late()
+        return is_valid() & ~self._is_late()
 
     def _is_late(self) -> Column:
         """More than the watermark's delay behind the newest event of the batches before."""
@@ -207,7 +203,8 @@ def _newest(events: DataFrame, silver: Silver) -> int | None:
     return newest
 
 
-def _is_valid() -> Column:
+def is_valid() -> Column:
+    """True where `read` found nothing against a row."""
     return F.size("failed_expectations") == 0
 
 
