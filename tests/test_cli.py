@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from conftest import RunWeather
 from pyspark.sql import SparkSession
 
@@ -172,6 +173,7 @@ def test_a_missing_topic(broker: Broker, run_weather: RunWeather) -> None:
     """The topic is named; it is not made by looking for it."""
     with pytest.raises(LakehouseError, match=r"no-such-topic|topic does not exist"):
         run_weather("kafka", {"kafka.bootstrap.servers": broker.bootstrap_servers, "subscribe": "no-such-topic"})
+    assert "no-such-topic" not in AdminClient({"bootstrap.servers": broker.bootstrap_servers}).list_topics().topics
 
 
 def test_an_unreachable_broker(run_weather: RunWeather, monkeypatch: pytest.MonkeyPatch) -> None:

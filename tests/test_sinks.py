@@ -190,7 +190,7 @@ def test_a_topic_of_another_broker_or_made_anew_is_another(
     """It lacks the rows that are counted as sent. Also of a topic that the broker made for the first row."""
     grow("half")
     checkpoint = tmp_path / "lake/_checkpoints/weather" / f"{HOURLY}.kafka"
-    with Broker(tmp_path / "broker", properties={"auto.create.topics.enable": "true"}) as first:
+    with Broker(tmp_path / "broker") as first:
         outward = {"kafka.bootstrap.servers": first.bootstrap_servers, "topic": "anew"}
         for _ in range(2):
             run_weather(steps=GOLD, sink="kafka", sink_options=outward)

@@ -306,7 +306,8 @@ def broker(
 ) -> None:
     """Run a real Kafka broker on this machine, reached from this machine only, until Ctrl-C.
 
-    A pipeline reads the topic named like its bronze table, with dashes: weather-readings.
+    A pipeline reads the topic named like its bronze table, with dashes: weather-readings. A topic that is not there is
+    made for the first record that is sent to it.
     """
     from streaming_lakehouse.local.broker import Broker, create_topic
 
@@ -314,7 +315,7 @@ def broker(
     # script's shell has its background commands ignore SIGINT.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-    with Broker(local_path("--data", data), port) as running:
+    with Broker(local_path("--data", data), port, properties={"num.partitions": str(partitions)}) as running:
         for name in topic or ():
             create_topic(running.bootstrap_servers, name, partitions)
         with contextlib.suppress(KeyboardInterrupt):

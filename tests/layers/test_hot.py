@@ -20,7 +20,7 @@ from streaming_lakehouse.checks import Wanted
 from streaming_lakehouse.domains.weather.events import EVENTS
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import CLEAN, Shares, records
-from streaming_lakehouse.local.broker import Broker, create_topic
+from streaming_lakehouse.local.broker import Broker
 from streaming_lakehouse.local.deliver import Delivery, deliver
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.triggers import parse_trigger
@@ -71,8 +71,7 @@ def test_in_micro_batches_it_is_a_table(run_weather: RunWeather, broker: Broker,
 def test_without_micro_batches_it_goes_on_to_kafka_until_it_is_stopped(
     broker: Broker, topic: str, tmp_path: Path, trigger: str
 ) -> None:
-    out = f"hot-{trigger.split(maxsplit=1)[0]}"
-    create_topic(broker.bootstrap_servers, out, 1)
+    out = f"hot-{trigger.split(maxsplit=1)[0]}"  # the broker makes it for the first record
     command = [sys.executable, "-m", "streaming_lakehouse", "run", "weather", "--step", "hot", "--trigger", trigger]
     command += ["--source", "kafka", "--sink", "kafka", "--option", f"topic={out}", "--root", str(tmp_path / "lake")]
     given = source(broker, topic) | {"sink.kafka.bootstrap.servers": broker.bootstrap_servers}
@@ -99,7 +98,8 @@ def rows_of(
     servers: str, topic: str, process: subprocess.Popen[str]
 ) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
     """Keys and values as they come, until none has come for long, or none will."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": topic, "auto.offset.reset": "earliest"})
+    settings = {"bootstrap.servers": servers, "group.id": topic, "auto.offset.reset": "earliest"}
+    consumer = Consumer({**settings, "topic.metadata.refresh.interval.ms": 500})
     consumer.subscribe([topic])
     patience = time.monotonic() + PATIENCE_SECONDS
     while process.poll() is None and time.monotonic() < patience:

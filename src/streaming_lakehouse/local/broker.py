@@ -182,7 +182,7 @@ def _server_properties(data_dir: Path, port: int) -> dict[str, str]:
         "log.retention.ms": "-1",
         "message.max.bytes": str(MAX_MESSAGE_BYTES),
         "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
-        "auto.create.topics.enable": "false",
+        "auto.create.topics.enable": "true",  # a sink's topic need not be there before its first record
         # Until this has passed the controller takes the return of a crashed broker for a double: 9 s by default.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
