@@ -7,6 +7,7 @@ microseconds since the epoch in UTC, so that no time zone and no year outside 1.
 from __future__ import annotations
 
 import argparse
+import bz2
 import gzip
 import json
 import re
@@ -28,10 +29,14 @@ from pyarrow.dataset import ParquetReadOptions
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
+CYCLE = 146_097 * 24 * HOUR  # of the Gregorian calendar, 400 years
+FARTHEST_ZONE = 18 * HOUR
 WATERMARK = 2 * HOUR
 AHEAD = HOUR
 LARGEST_RECORD = 1_048_576
-DEEPEST_NESTING = 1000
+DEEPEST_NESTING = 999
+MOST_DIGITS = 1000
+LONGEST_NAME = 50_000
 RELATIVE = 1e-9
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -210,17 +215,18 @@ def _consume(consumer: Any, topic: str, ends: dict[int, int]) -> Iterator[RawRec
 
 
 def read_files(folder: Path | str) -> list[RawRecord]:
-    """Each line of each file under the folder, plain or .gz; names that begin with `_` or `.` are not data.
+    """Each line of each file under the folder, plain, .gz or .bz2; names that begin with `_` or `.` are not data.
 
-    A line ends at a line feed, which is not part of the record; a carriage return is.
+    A line ends at a line feed, which is not part of the record; a carriage return is. A byte order mark is not data.
     """
     folder = Path(folder)
     records = []
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or any(part[0] in "_." for part in path.relative_to(folder).parts):
+        parts = path.relative_to(folder).parts
+        if path.is_dir() or any(part[0] in "_." or part.endswith("._COPYING_") for part in parts):
             continue
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.split(b"\n")
+        unpacked = {".gz": gzip.decompress, ".bz2": bz2.decompress}.get(path.suffix.lower(), bytes)
+        lines = unpacked(path.read_bytes()).removeprefix(b"\xef\xbb\xbf").split(b"\n")
         if lines[-1] == b"":
             lines.pop()
         modified_at = EPOCH + timedelta(microseconds=path.stat().st_mtime_ns // 1000)
@@ -229,20 +235,34 @@ def read_files(folder: Path | str) -> list[RawRecord]:
 
 
 class JsonObject(dict[str, Any]):
-    """A JSON object that remembers whether a key was repeated in its text."""
+    """A JSON object that remembers whether a key was repeated in its text, in it or in an object within."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.has_repeated_key = len(self) != len(pairs)
+        if any(len(name) > LONGEST_NAME for name in self):
+            raise ValueError("a name is too long")
+        self.has_repeated_key = len(self) != len(pairs) or any(map(_repeats_key, self.values()))
+
+
+def _repeats_key(value: Any) -> bool:
+    return any(map(_repeats_key, value)) if isinstance(value, list) else getattr(value, "has_repeated_key", False)
+
+
+def _check_digits(number: str) -> None:
+    """Before the point a zero alone is not counted."""
+    if sum(map(str.isdigit, number)) - number.lstrip("-").startswith("0.") > MOST_DIGITS:
+        raise ValueError("a number has too many digits")
 
 
 def _integer(text: str) -> int | Decimal:
-    """Exact at any length; int() refuses more than 4,300 digits, and float() an int beyond 309."""
+    """Exact at any length; float() refuses an int beyond 309 digits."""
+    _check_digits(text)
     return int(text) if len(text) < 300 else Decimal(text)
 
 
 def _real(text: str) -> int | float:
     """1.0 and 1 are the same JSON number, so that one has the other's form where a double holds it exactly."""
+    _check_digits(text)
     number = float(text)
     return int(number) if abs(number) < 2**53 and number.is_integer() else number
 
@@ -281,21 +301,30 @@ def _canonical(fields: dict[str, Any]) -> str:
 
 def _decode(value: bytes | None) -> JsonObject | str:
     """Stage 1: the record's JSON object, or the name of the first expectation of a record that it fails."""
-    if value is None:
-        return "record_is_present"
+    if value is None or len(value) > LARGEST_RECORD:
+        return "record_is_present" if value is None else "record_is_at_most_1_mib"
     if not value or value.isspace():
         return "record_is_not_empty"
-    if len(value) > LARGEST_RECORD:
-        return "record_is_at_most_1_mib"
     try:
         decoded = _json_value(value.decode("utf-8"))
     except UnicodeDecodeError:
         return "record_is_utf8"
     except ValueError:
         decoded = None
-    if isinstance(decoded, JsonObject):
-        return "record_has_unique_keys" if decoded.has_repeated_key else decoded
-    return "record_is_one_json_object"
+    if not isinstance(decoded, JsonObject):
+        return "record_is_one_json_object"
+    if b"\\u" in value and not _is_text(decoded):
+        return "record_is_utf8"
+    return "record_has_unique_keys" if decoded.has_repeated_key else decoded
+
+
+def _is_text(value: Any) -> bool:
+    """False where a string or name within has half of a surrogate pair, which is a JSON string but no character."""
+    if isinstance(value, dict):
+        return all(map(_is_text, value)) and all(map(_is_text, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_text, value))
+    return not isinstance(value, str) or not re.search("[\ud800-\udfff]", value)
 
 
 def parse_time(text: Any) -> int | None:
@@ -304,16 +333,17 @@ def parse_time(text: Any) -> int | None:
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, sign, ahead_hours, ahead_minutes = match.groups()
+    cycles = 0 if int(year) else 1  # a year 0 is as long as the year 400, which datetime knows
     try:
-        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+        moment = datetime(int(year) + 400 * cycles, *map(int, (month, day, hour, minute, second)), tzinfo=UTC)
     except ValueError:
         return None
-    micros = micros_of(moment) + int((fraction or "")[:6].ljust(6, "0"))
+    micros = micros_of(moment) - cycles * CYCLE + int((fraction or "")[:6].ljust(6, "0"))
     if sign is None:
         return micros
-    if int(ahead_hours) > 23 or int(ahead_minutes) > 59:
-        return None
     ahead = int(ahead_hours) * HOUR + int(ahead_minutes) * MINUTE
+    if int(ahead_minutes) > 59 or ahead > FARTHEST_ZONE:
+        return None
     return micros - ahead if sign == "+" else micros + ahead
 
 
@@ -362,11 +392,6 @@ def _unmet(values: dict[str, Any], latest: int | None) -> list[str]:
     return failed
 
 
-def _text(text: str) -> str:
-    """What a table can hold of a JSON string: an escape of half a surrogate pair becomes U+FFFD."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def _classify_value(value: bytes | None, latest: int | None) -> tuple[Event | None, list[str]]:
     fields = _decode(value)
     if isinstance(fields, str):
@@ -376,8 +401,6 @@ def _classify_value(value: bytes | None, latest: int | None) -> tuple[Event | No
     if failed:
         return None, failed
     unknown = {name: field for name, field in fields.items() if name not in values}
-    for name in STRINGS:
-        values[name] = _text(values[name])
     return Event(**values, rescued_data=_canonical(unknown) if unknown else None), []
 
 

@@ -74,6 +74,8 @@ TO_KAFKA = ("generate", "weather", "--to", "kafka", "--option")
         ((*TO_HUB, "sink.eventhubs.namespace=n.example.com"), "sink 'eventhubs': which event hub?"),
         ((*TO_HUB, "sink.eventhubs.consumerGroup=g"), "sink 'eventhubs' has no option 'eventhubs.consumerGroup'"),
         (("run", "weather", "--option", "subscribe=t"), "source 'generator' has no option 'subscribe'"),
+        ((*RUN, "--option", f"numRows={'9' * 23}"), "give a smaller --option numRows=… or seed=…"),
+        ((*RUN, "--option", f"seed={'9' * 23}"), "give a smaller --option numRows=… or seed=…"),
         (("run", "weather", "--root", "a/../b"), "'a/../b'"),
         (("run", "weather", "--root", "s3://bucket/lake"), "'s3://bucket/lake'"),
         (("run", "weather", "--root", "a", "--catalog", "b"), "give one of them"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -59,6 +61,21 @@ def test_a_value_that_kafka_does_not_take(spark: SparkSession, name: str, value:
 def test_a_value_that_files_do_not_take(spark: SparkSession, tmp_path: Path, name: str, value: str, told: str) -> None:
     """Nothing of Spark's frame around it is left."""
     assert failure(spark, "text", {name: value}, str(tmp_path)) == told
+
+
+def test_what_a_python_worker_raised_is_the_line_below_its_frames(spark: SparkSession) -> None:
+    """Of an exception that came of another, too; and a text without frames keeps its first line."""
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            raise KeyError("within")
+        except KeyError as error:
+            raise ValueError("the moon\nis down") from error
+
+    with pytest.raises(PySparkException) as failed:
+        spark.range(1).mapInArrow(work, "id long").collect()
+    assert explained(failed.value) == "ValueError: the moon"
+    assert explained(PySparkException("The moon\nis down")) == "The moon"
 
 
 def test_what_spark_puts_around_a_message_is_left_out() -> None:

@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 
 import pytest
+from oracle import RawRecord, classify
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.domains.weather.events import SCHEMA
@@ -35,6 +36,11 @@ BROKEN = [
     (b"", ["record_is_not_empty"]),
     (b" \r\t", ["record_is_not_empty"]),
     (b'{"event_id":"\xff\xfe"}', ["record_is_utf8"]),
+    (b'{"event_id":"\\ud800"}', ["record_is_utf8"]),
+    (b'{"event_id":"\\udC00\\ud800"}', ["record_is_utf8"]),
+    (b'{"event_id":"\\ud83d\\ud83d\\ude00"}', ["record_is_utf8"]),
+    (b'{"x":{"\\uD800":1,"\\uD801":1}}', ["record_is_utf8"]),
+    (b'{"event_id":"\\\\\\ud800"}', ["record_is_utf8"]),
     (reading(x="y" * RECORD_LIMIT), ["record_is_at_most_1_mib"]),
     (reading(x="y" * 10_000_000), ["record_is_at_most_1_mib"]),
     (reading()[:-5], ["record_is_one_json_object"]),
@@ -51,8 +57,12 @@ BROKEN = [
     (b'{"temperature_c":NaN}', ["record_is_one_json_object"]),
     (b'{"x":Infinity}', ["record_is_one_json_object"]),
     (nested(10_000), ["record_is_one_json_object"]),
+    (nested(999), ["record_is_one_json_object"]),
+    (b'{"x":' + b"1" * 1001 + b"}", ["record_is_one_json_object"]),
+    (b'{"' + b"x" * 50_001 + b'":1}', ["record_is_one_json_object"]),
     (b'{"event_id":"a","event_id":"b"}', ["record_has_unique_keys"]),
     (b'{"x":1,"x":2}', ["record_has_unique_keys"]),
+    (b'{"x":[{"y":1,"y":2}]}', ["record_has_unique_keys"]),
     (b'{"event_id":"a","rain_mm":null,"rain_mm":null}', ["record_has_unique_keys"]),
     (b'{"event_id":"a","rain_mm":1.5,"rain_mm":null}', ["record_has_unique_keys"]),
     (reading(event_id=5), ["event_id_is_string"]),
@@ -64,6 +74,8 @@ BROKEN = [
     (reading(temperature_c=[1]), ["temperature_c_is_double"]),
     (reading(humidity_pct="x", rain_mm="y", zz=1), ["humidity_pct_is_double", "rain_mm_is_double"]),
     (reading(time="12:30"), ["time_is_timestamp"]),
+    (reading(time="2026-01-01T00:00:00Z\n"), ["time_is_timestamp"]),
+    (reading(time="2026-01-01T00:00:00+18:01"), ["time_is_timestamp"]),
     (reading(time="2026-13-01T00:00:00Z"), ["time_is_timestamp"]),
     (reading(time="2026-01-01T00:00:00"), ["time_is_timestamp"]),
     (reading(time="2026-01-01"), ["time_is_timestamp"]),
@@ -90,6 +102,13 @@ def diagnoses(spark: SparkSession) -> list[tuple[bool, list[str]]]:
 def test_a_broken_record_is_named(diagnoses: list[tuple[bool, list[str]]], number: int) -> None:
     """Each way to be broken has its name, and is never taken for a plain record."""
     assert diagnoses[number] == (False, BROKEN[number][1])
+
+
+@pytest.mark.parametrize("number", range(len(BROKEN)))
+def test_the_oracle_gives_it_the_same_name(number: int) -> None:
+    """It reads JSON with other means."""
+    value, failures = BROKEN[number]
+    assert classify(RawRecord(None, value, "topic", 0, 0, None), None)[1] == failures
 
 
 def test_a_reading_is_typed_and_plain(spark: SparkSession) -> None:
@@ -133,6 +152,8 @@ def test_nothing_hides_a_field_that_the_schema_does_not_know(spark: SparkSession
         (reading(event_id='a"b'), {"event_id": 'a"b'}),
         (reading(event_id="5"), {"event_id": "5"}),
         (reading(event_id="{x}"), {"event_id": "{x}"}),
+        (reading(event_id="\U0001f600"), {"event_id": "\U0001f600"}),
+        (reading(event_id=r"\ud800"), {"event_id": r"\ud800"}),
         (reading(device="caf\u00e9"), {"device": "caf\u00e9"}),
         (reading() + b"\r", {"rain_mm": 0.0}),
         (reading(time="2026-01-01T01:30:00+01:30"), {"time": datetime(2026, 1, 1)}),
@@ -146,6 +167,12 @@ def test_an_unusual_record_is_read_all_the_same(spark: SparkSession, value: byte
     assert event["parse_failures"] is None
     assert event["_rescued_data"] is None
     assert {name: event[name] for name in fields} == fields
+
+
+@pytest.mark.parametrize("value", [b"[" * 998 + b"]" * 998, b"1" * 1000, b"-0." + b"1" * 1000])
+def test_at_the_limit_a_record_is_read(spark: SparkSession, value: bytes) -> None:
+    event = parsed(spark, b'{"event_id":"a","x":' + value + b"}")
+    assert (event["event_id"], event["parse_failures"]) == ("a", None)
 
 
 def test_a_field_the_schema_does_not_know_is_rescued_with_its_type(spark: SparkSession) -> None:

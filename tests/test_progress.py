@@ -18,6 +18,8 @@ class Query:
     def __init__(self, rows: int, watermark: str) -> None:
         self.lastProgress: dict[str, Any] = {
             "batchId": 0,
+            "timestamp": "2026-01-01T00:00:00.000Z",
+            "durationMs": {"addBatch": 100},
             "processedRowsPerSecond": 10.0,
             "eventTime": {"watermark": watermark},
             "sources": [{"numInputRows": rows, "metrics": {}}],
@@ -66,6 +68,30 @@ def test_no_watermark_yet_is_not_one_of_1970() -> None:
     told = board()
     told.show("bronze", Query(2, "1970-01-01T00:00:00.000Z"))  # type: ignore[arg-type]
     assert lines(told) == ["bronze: batch 0: 2 rows, 10 rows/s"]
+
+
+def test_a_batch_after_an_idle_time_is_told_like_the_first(spark: SparkSession, tmp_path: Path) -> None:
+    """While a query has nothing to do Spark tells of its next batch as if it had been, here at once."""
+    (tmp_path / "source").mkdir()
+    told = board()
+    spark.conf.set("spark.sql.streaming.noDataProgressEventInterval", 0)
+    lines_of = spark.readStream.text(str(tmp_path / "source")).writeStream.format("noop")
+    query = lines_of.option("checkpointLocation", str(tmp_path / "checkpoint")).start()
+    try:
+        for batch in range(3):
+            (tmp_path / "source" / f"{batch}.txt").write_text("a\n" * (batch + 1))
+            query.processAllAvailable()
+            while "addBatch" in (query.lastProgress or {"durationMs": "addBatch"})["durationMs"]:
+                assert query.isActive
+            told.show("bronze", query)
+    finally:
+        query.stop()
+        spark.conf.unset("spark.sql.streaming.noDataProgressEventInterval")
+    assert [line.partition(" row")[0] for line in lines(told)] == [
+        "bronze: batch 0: 1",
+        "bronze: batch 1: 2",
+        "bronze: batch 2: 3",
+    ]
 
 
 def test_a_transform_that_reads_its_source_twice_has_each_row_once(spark: SparkSession, tmp_path: Path) -> None:

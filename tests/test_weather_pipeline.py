@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import os
@@ -91,12 +92,15 @@ def test_monstrous_records_are_quarantined_and_the_stream_lives(
 
 
 def test_from_files_half_of_them_between_two_runs(run_weather: RunWeather, tmp_path: Path) -> None:
-    """Plain and gzip files; a half-written one is passed over, and a file that comes twice is all repeats.
+    """Plain and packed files; half-written ones are passed over, and a file that comes twice is all repeats.
 
     A file that kept its old time when it was copied, in a folder below, counts as any other; and readings from before
-    1970, which no watermark can be behind of, are accounted for.
+    1970, which no watermark can be behind of, are accounted for. The folder's name would match another as a pattern.
     """
-    landing = tmp_path / "landing"
+    landing = tmp_path / "landing [1]{*}"
+    stranger = tmp_path / "landing 1*" / "weather_readings" / "stranger.jsonl"
+    stranger.parent.mkdir(parents=True)
+    stranger.write_text("{}\n")
     folder = landing / "weather_readings"
     options = {"path": str(landing)}
     deliver(Delivery(WEATHER, 7, 0, 4_000, {**options, **DISORDER, "rowsPerFile": "1500"}), "files", None)
@@ -105,13 +109,13 @@ def test_from_files_half_of_them_between_two_runs(run_weather: RunWeather, tmp_p
     ]
     old = folder / "2020" / "old.jsonl"
     old.parent.mkdir()
-    old.write_text("".join(json.dumps(reading) + "\n" for reading in readings))
+    old.write_text("".join(json.dumps(reading) + "\n" for reading in readings), "utf-8-sig")
     os.utime(old, (0, 0))
-    half = folder / ".more.jsonl.part"
-    half.write_bytes(b'{"event_id":"ha')
+    for half in (".more.jsonl.part", "more.jsonl._COPYING_"):
+        (folder / half).write_bytes(b'{"event_id":"ha')
     run_weather("files", options)
     deliver(Delivery(WEATHER, 7, 4_000, 8_000, {**options, **DISORDER, "compression": "gzip"}), "files", None)
-    (folder / "again.jsonl").write_bytes(sorted(folder.glob("seed7-*.jsonl"))[0].read_bytes())
+    (folder / "again.jsonl.bz2").write_bytes(bz2.compress(sorted(folder.glob("seed7-*.jsonl"))[0].read_bytes()))
     run_weather("files", {**options, "maxFilesPerTrigger": "1"})
     account = check(tmp_path / "lake", read_files(folder))
     assert account.rows_in == 9_502

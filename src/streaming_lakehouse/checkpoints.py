@@ -114,7 +114,10 @@ def claim_source(checkpoint: str, place: Mapping[str, str], ids: Mapping[str, st
     records would be read twice or passed over.
     """
     note = Path(checkpoint) / "source.json"
-    otherwise = f"use another --root or --catalog. Where it is the same data in another place, remove {note}"
+    otherwise = (
+        "use another --root or --catalog. Where it is the same data in another place, with each record at the same "
+        f"offset, remove {note}"
+    )
     _claim(note, f"the checkpoint at {checkpoint} counts what came from", place, ids, otherwise)
 
 

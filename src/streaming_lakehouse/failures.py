@@ -103,6 +103,7 @@ _OPTIONS = (
 _FILE = re.compile(r"(?:Encountered error while reading file|FAILED_READ_FILE[^\n]*?file) (\S+?)\.?\s")
 # What Spark puts around the message of a query that failed.
 _FRAME = re.compile(r"\[STREAM_FAILED\] Query \[[^\]]*\] terminated with exception: | *SQLSTATE: \w{5}\b")
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)", re.MULTILINE)
 _LONGEST = 500
 
 
@@ -115,7 +116,7 @@ def explained(error: PySparkException | Py4JError) -> str:
         if found:
             named = f": {file[1]}; put a whole copy in its place and start again" if file else ""
             return redacted(meaning.format(*found.groups(), file=named))
-    return redacted(_first_line(text))
+    return redacted(_gist(text))
 
 
 def _told(error: PySparkException | Py4JError) -> Iterator[str]:
@@ -132,6 +133,8 @@ def _told(error: PySparkException | Py4JError) -> Iterator[str]:
         captured = getattr(captured, "_cause", None)
 
 
-def _first_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+def _gist(text: str) -> str:
+    """The first line, or of what a Python worker raised the line below its frames."""
+    raised = _RAISED.findall(text)
+    lines = [*raised[-1:], *(line.strip() for line in text.splitlines() if line.strip())]
     return (lines[0] if lines else "Spark gave no reason")[:_LONGEST]

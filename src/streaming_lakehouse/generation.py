@@ -85,6 +85,15 @@ def records(events: Events, *, seed: int, start: int, end: int, shares: Shares) 
         yield _record(events, row, seed, shares)
 
 
+def check_last(events: Events, *, seed: int, end: int, shares: Shares, otherwise: str) -> None:
+    """Raises LakehouseError where the row before `end` needs more than a date or 64 bits can hold."""
+    row = max(end - 1, 0)
+    try:
+        list(records(events, seed=seed, start=row, end=row + 1, shares=shares))
+    except (OverflowError, struct.error) as error:
+        raise LakehouseError(f"generator: row {row:,} of seed {seed} cannot be made ({error}); {otherwise}") from error
+
+
 def _record(events: Events, row: int, seed: int, shares: Shares) -> Record:
     fault = _fault(row, seed, shares)
     if fault == "duplicate":

@@ -1,4 +1,8 @@
-"""From a bronze record to a typed event: JSON by a schema, with every way to fail named and no field lost."""
+"""From a bronze record to a typed event: JSON by a schema, with every way to fail named and no field lost.
+
+A record of more than 1 MiB is not looked at. Nor is one taken for JSON that is nested more than 999 deep, or has a
+number of more than 1,000 digits or a name of more than 50,000 characters: limits of Jackson, by which Spark reads it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,8 @@ _OPTIONS = {
     "allowSingleQuotes": "false",
     "allowNonNumericNumbers": "false",
 }
-_ISO_8601 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
-_NUMBER = r"^-?\d+(\.\d+)?([eE][+-]?\d+)?$"
+_ISO_8601 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\z"  # $ would let a line feed follow
+_NUMBER = r"^-?\d+(\.\d+)?([eE][+-]?\d+)?\z"
 _JSON_TYPES: dict[T.DataType, tuple[str, tuple[str, ...]]] = {
     T.StringType(): ("string", ("STRING",)),
     T.TimestampType(): ("timestamp", ("STRING",)),
@@ -45,8 +49,8 @@ def with_diagnosis(events: DataFrame, schema: T.StructType) -> DataFrame:
     """Tells what else is in records that are not plain, or what is wrong with them, by reading each several times.
 
     In: as `with_event` gives them. Adds: `_rescued_data` string, a JSON object of the fields that the schema does not
-    know, null where there are none; `parse_failures` array<string>, the names of the checks the record failed, null
-    where its fields can be relied on.
+    know, null where there are none, in which a number of more than 38 digits is a double; `parse_failures`
+    array<string>, the names of the checks the record failed, null where its fields can be relied on.
     """
     text = F.when(~F.col("is_plain"), F.col("value").cast("string"))
     read = events.withColumn("_text", F.when(_fits(text), text)).withColumns(
@@ -84,9 +88,11 @@ def _is_plain(schema: T.StructType) -> Column:
 
     A field of the schema takes two quotes for its name, and two more for a string. Where the record has no further
     quote it has no further field; one closing brace, at the end, leaves no room for a second object. The count would
-    be wrong for a number in a string's place, so a string that could have been one is not plain.
+    be wrong for a number in a string's place, so a string that could have been one is not plain. Nor is an escaped
+    surrogate, which stands for no character alone: Spark gives a question mark, and two names would become one.
     """
-    quotes, is_plain = F.lit(0), F.col("_event._corrupt").isNull()
+    text = F.col("_text")
+    quotes, is_plain = F.lit(0), F.col("_event._corrupt").isNull() & ~text.contains(r"\ud") & ~text.contains(r"\uD")
     for field in schema:
         value = F.col(f"_event.{field.name}")
         if _is_time(field):
@@ -96,10 +102,10 @@ def _is_plain(schema: T.StructType) -> Column:
         quotes = quotes + taken.otherwise(0)
         if is_string:
             is_plain = is_plain & ~F.coalesce(_could_be_other(value), F.lit(False))
-    up_to_the_last_quote = F.call_function("substring_index", F.col("_text"), F.lit('"'), quotes + 1)
-    is_all = F.octet_length(up_to_the_last_quote) == F.octet_length("_text")
-    up_to_the_brace = F.octet_length(F.substring_index("_text", "}", 1))
-    return is_plain & is_all & (up_to_the_brace == F.octet_length(F.rtrim("_text")) - 1)
+    up_to_the_last_quote = F.call_function("substring_index", text, F.lit('"'), quotes + 1)
+    is_all = F.octet_length(up_to_the_last_quote) == F.octet_length(text)
+    up_to_the_brace = F.octet_length(F.substring_index(text, "}", 1))
+    return is_plain & is_all & (up_to_the_brace == F.octet_length(F.rtrim(text)) - 1)
 
 
 def _is_null(name: str) -> Column:
@@ -125,20 +131,30 @@ def _failures(schema: T.StructType) -> Column:
     keys = F.col("_keys")
     # In brackets a lone object is an array of one; with anything behind it, it is no array or a longer one.
     is_one_object = keys.isNotNull() & (F.json_array_length(F.concat(F.lit("["), "_text", F.lit("]"))) == 1)
+    # Both would let single quotes pass.
+    is_strict = F.from_json("_text", _read_schema(T.StructType()), _OPTIONS)["_corrupt"].isNull()
     whole = (
         ("record_is_present", F.col("value").isNull()),
         ("record_is_at_most_1_mib", F.octet_length("value") > RECORD_LIMIT),
         ("record_is_utf8", F.col("_text").isNull()),
         ("record_is_not_empty", F.trim(F.regexp_replace("_text", r"\s", "")) == ""),
-        ("record_is_one_json_object", ~F.coalesce(is_one_object, F.lit(False))),
+        ("record_is_one_json_object", ~F.coalesce(is_one_object & is_strict, F.lit(False))),
+        ("record_is_utf8", _has_lone_surrogate()),
         ("record_has_unique_keys", F.size(F.array_distinct(keys)) < F.size(keys)),
-        ("record_is_one_json_object", F.col("_fields").isNull()),
+        ("record_has_unique_keys", F.col("_fields").isNull()),  # of an object within, which nothing else would fail
     )
     types = F.array_compact(F.array(*(_type_failure(field) for field in schema)))
     failures = F.when(F.size(types) > 0, types)
     for name, is_failed in reversed(whole):
         failures = F.when(is_failed, F.array(F.lit(name))).otherwise(failures)
     return failures
+
+
+def _has_lone_surrogate() -> Column:
+    """True where JSON text escapes half of a character: what is left without backslashes for themselves, and pairs."""
+    escapes = F.regexp_replace("_text", r"\\\\", "")
+    alone = F.regexp_replace(escapes, r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..", "")
+    return alone.rlike(r"\\u[dD][89a-fA-F]")
 
 
 def _type_failure(field: T.StructField) -> Column:

@@ -22,6 +22,7 @@ class StepState:
     rows: int = 0
     batches: int = 0
     last_batch: int = -1
+    last_told: str = ""
     rows_per_second: float = 0.0
     behind: str = ""
     watermark: str = ""
@@ -76,13 +77,15 @@ class Board:
 
     def show(self, step: str, query: StreamingQuery) -> None:
         """Takes up the batches that `query` has finished since it was last asked."""
-        last = query.lastProgress
-        if last is None or last["batchId"] == self.states[step].last_batch:
+        state, last = self.states[step], query.lastProgress
+        if last is None or last["timestamp"] == state.last_told:
             return
-        if self.states[step].last_batch < 0:  # a query's plan stays what it is
-            self.states[step].reads = _reads(query)
+        if not state.last_told:  # a query's plan stays what it is
+            state.reads = _reads(query)
+        state.last_told = last["timestamp"]
         for progress in query.recentProgress:
-            if progress["batchId"] > self.states[step].last_batch:
+            # A query with nothing to do tells of itself every 10 s, under the number of the batch that is yet to come.
+            if progress["batchId"] > state.last_batch and "addBatch" in progress["durationMs"]:
                 self._take(step, progress)
 
     def _take(self, step: str, progress: Any) -> None:

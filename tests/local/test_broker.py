@@ -164,6 +164,16 @@ def _bytes(file: Path) -> bytes:
         return b""
 
 
+def test_a_second_broker_in_the_folder_is_refused(tmp_path: Path) -> None:
+    """Before it has touched anything of the first one, which goes on."""
+    with Broker(tmp_path / "kafka") as first:
+        properties = (tmp_path / "kafka" / "server.properties").read_text()
+        with pytest.raises(LakehouseError, match=rf"Another broker runs in {tmp_path}/kafka"):
+            Broker(tmp_path / "kafka").start()
+        assert (tmp_path / "kafka" / "server.properties").read_text() == properties
+        create_topic(first.bootstrap_servers, "goes-on", 1)
+
+
 def test_a_start_that_fails_tells_why(tmp_path: Path) -> None:
     """A broker that ends while starting leaves an error with the end of its log, and the log's path."""
     broker = Broker(tmp_path / "kafka", properties={"metric.reporters": "no.such.Reporter"})

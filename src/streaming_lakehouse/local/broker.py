@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -81,12 +82,23 @@ class Broker:
     def _prepare(self) -> tuple[Path, int]:
         """Writes the server's properties; returns their file, and where this start's part of the log begins."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        if self._is_taken():
+            raise LakehouseError(f"Another broker runs in {self.data_dir}: stop it, or choose another folder (--data)")
         self.port = self._chosen_port()
         config = self.data_dir / "server.properties"
         properties = _server_properties(self.data_dir, self.port) | self.properties
         config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         with self.log_path.open("ab") as log:
             return config, log.tell()
+
+    def _is_taken(self) -> bool:
+        """Whether a broker holds the lock on its log, as each does while it lives; looking leaves it as it is."""
+        with contextlib.suppress(FileNotFoundError), (self.data_dir / "log" / ".lock").open("r+b") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def stop(self) -> None:
         """Shut the broker down in order; one that takes too long is killed, which loses nothing either."""

@@ -7,11 +7,10 @@ import gzip
 import json
 import os
 import socket
-import struct
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.generation import CLEAN, SHARES, Record, Shares, records
+from streaming_lakehouse.generation import CLEAN, SHARES, Record, Shares, check_last, records
 from streaming_lakehouse.local.topics import create_topic
 from streaming_lakehouse.options import Options, is_whole, option, required
 from streaming_lakehouse.pipeline import Pipeline
@@ -96,13 +95,10 @@ def deliver(delivery: Delivery, to: str, truth: Path | None) -> Counter[str]:
 def _check(delivery: Delivery, to: str) -> None:
     """What can be told before anything is sent."""
     Options(f"generate --to {to}", ACCEPTS[to]).check(delivery.options)
-    try:
-        list(replace(delivery, start=max(delivery.end - 1, 0)).records())
-    except (OverflowError, struct.error) as error:
-        raise LakehouseError(
-            f"generate: {delivery.pipeline.name} cannot make row {delivery.end - 1:,} of seed {delivery.seed} "
-            f"({error}); give a smaller --from-row, --rows or --seed"
-        ) from error
+    check_last(
+        delivery.pipeline.bronze.events, seed=delivery.seed, end=delivery.end, shares=Shares.of(delivery.options),
+        otherwise="give a smaller --from-row, --rows or --seed",
+    )  # fmt: skip
 
 
 def _writable(truth: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,15 +61,17 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
     """Lines of the files below `<path>/<bronze table>/`, each once, as they came (without the line feed).
 
     Names that begin with `_` or `.` are not looked at: a file is delivered by being renamed to its final name, so that
-    a half-written one is never read. Files that end in .gz are unpacked. `source` is the file's URI, `partition` the
-    MiB at which the reading task's part of it begins (0 for all but large files), `offset` the number of the line
-    within that part, from 0, and `source_timestamp` when the file was last changed.
+    a half-written one is never read. Nor are names that end in `._COPYING_`, as Hadoop's copies do until whole.
+    Files that end in .gz, .bz2 or .zst are unpacked; a byte order mark at the beginning of a file is not part of its
+    first line. `source` is the file's URI, `partition` the MiB at which the reading task's part of it begins (0 for all
+    but large files), `offset` the number of the line within that part, from 0, and `source_timestamp` when the file was
+    last changed.
     """
     given = {name: value for name, value in request.options.items() if name.lower() != "path"}
     kind, options = ("cloudFiles", _of_auto_loader(given)) if on_databricks() else ("text", _of_spark(given))
     # With the line feed alone as the separator, a carriage return stays part of the record.
     reader = spark.readStream.format(kind).options(lineSep="\n", **options).schema("value string")
-    lines = reader.load(landing_folder(request))
+    lines = reader.load(_literally(landing_folder(request)))
     placed = lines.select(
         F.lit(None).cast("binary").alias("key"),
         F.col("value").cast("binary").alias("value"),
@@ -129,6 +132,11 @@ def landing_folder(request: Request) -> str:
     if "://" not in path and not on_databricks():
         path = str(local_path("--option path", path))
     return f"{path}/{request.pipeline.bronze.table}"
+
+
+def _literally(folder: str) -> str:
+    """The folder as Spark is to be told of it, which takes a name with brackets or asterisks for a pattern."""
+    return folder if on_databricks() else re.sub(r"[][{}*?\\]", r"\\\g<0>", folder)
 
 
 def place(request: Request) -> dict[str, str]:

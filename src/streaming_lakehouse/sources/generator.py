@@ -13,7 +13,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.generation import SHARES, Shares, records
+from streaming_lakehouse.generation import SHARES, Shares, check_last, records
 from streaming_lakehouse.options import option
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, Source
@@ -134,8 +134,13 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
 
 
 def place(request: Request) -> dict[str, str]:
-    """The seed. Raises LakehouseError for a rate or a share that is none."""
-    return {"seed": str(Plan.of(request.pipeline.name, request.options).seed)}
+    """The seed. Raises LakehouseError for a rate or a share that is none, and for rows that cannot be made."""
+    plan = Plan.of(request.pipeline.name, request.options)
+    check_last(
+        request.pipeline.bronze.events, seed=plan.seed, end=plan.rows or 0, shares=plan.shares,
+        otherwise="give a smaller --option numRows=… or seed=…",
+    )  # fmt: skip
+    return {"seed": str(plan.seed)}
 
 
 def _whole(options: Mapping[str, str], name: str) -> int | None:

@@ -50,7 +50,8 @@ _DEFAULTS = {
     "maxOffsetsPerTrigger": "350000",
     # Fewer, larger polls: 500 records, the default, are 50 kB of these events.
     "kafka.max.poll.records": "10000",
-    # A broker that is gone is named within half a minute instead of minutes.
+    # A broker that is gone ends the run within half a minute, one that takes connections and is silent after one,
+    # instead of minutes.
     "kafka.default.api.timeout.ms": "20000",
     "kafka.request.timeout.ms": "15000",
 }
