@@ -41,11 +41,10 @@ def our_session() -> SparkSession:
 
 
 def our_batches(spark: SparkSession) -> dict[str, dict[str, str]]:
-    """As in streaming_lakehouse.sources.kafka and streaming_lakehouse.runner."""
-    heap_mib = int(spark.conf.get("spark.driver.memory").removesuffix("m"))
+    """As in streaming_lakehouse.sources.kafka and streaming_lakehouse.sources.delta."""
     return {
         "kafka": {"maxOffsetsPerTrigger": "350000", "kafka.max.poll.records": "10000"},
-        "bronze": {"maxBytesPerTrigger": str(heap_mib * 2**20 // 16)},
+        "bronze": {"maxFilesPerTrigger": str(2**31 - 1)},
         "silver": {"maxFilesPerTrigger": str(2**31 - 1)},
     }
 

@@ -10,11 +10,11 @@ import argparse
 import bz2
 import gzip
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ AHEAD = HOUR
 LARGEST_RECORD = 1_048_576
 DEEPEST_NESTING = 999
 MOST_DIGITS = 1000
+EXACT_DIGITS = 38
 LONGEST_NAME = 50_000
 RELATIVE = 1e-9
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -254,10 +255,10 @@ def _check_digits(number: str) -> None:
         raise ValueError("a number has too many digits")
 
 
-def _integer(text: str) -> int | Decimal:
-    """Exact at any length; float() refuses an int beyond 309 digits."""
+def _integer(text: str) -> int | float:
+    """Exact as far as a decimal of Spark is."""
     _check_digits(text)
-    return int(text) if len(text) < 300 else Decimal(text)
+    return int(text) if len(text.lstrip("-")) <= EXACT_DIGITS else float(text)
 
 
 def _real(text: str) -> int | float:
@@ -295,8 +296,16 @@ def _json_value(text: str) -> Any:
 
 
 def _canonical(fields: dict[str, Any]) -> str:
-    """One text for all JSON texts of the same meaning; numbers keep all their digits."""
-    return json.dumps(fields, sort_keys=True, default=lambda number: {"\0integer": str(number)})
+    """One text for all JSON texts of the same meaning; a number that no double can hold is a string."""
+    return json.dumps(_finite(fields), sort_keys=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(within) for name, within in value.items()}
+    if isinstance(value, list):
+        return list(map(_finite, value))
+    return f"{'-' * (value < 0)}Infinity" if isinstance(value, float) and math.isinf(value) else value
 
 
 def _decode(value: bytes | None) -> JsonObject | str:
@@ -367,7 +376,7 @@ def _typed(fields: JsonObject) -> tuple[dict[str, Any], list[str]]:
         elif name in STRINGS:
             if type(value) is not str:
                 failed.append(f"{name}_is_string")
-        elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             values[name] = float(value)
         else:
             failed.append(f"{name}_is_double")

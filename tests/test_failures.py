@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.failures import explained
 from streaming_lakehouse.local.ports import free_port
@@ -63,7 +63,7 @@ def test_a_value_that_files_do_not_take(spark: SparkSession, tmp_path: Path, nam
     assert failure(spark, "text", {name: value}, str(tmp_path)) == told
 
 
-def test_what_a_python_worker_raised_is_the_line_below_its_frames(spark: SparkSession) -> None:
+def test_what_python_raised_is_the_line_below_its_frames(spark: SparkSession, tmp_path: Path) -> None:
     """Of an exception that came of another, too; and a text without frames keeps its first line."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -75,6 +75,14 @@ def test_what_a_python_worker_raised_is_the_line_below_its_frames(spark: SparkSe
     with pytest.raises(PySparkException) as failed:
         spark.range(1).mapInArrow(work, "id long").collect()
     assert explained(failed.value) == "ValueError: the moon"
+
+    def batch(_: DataFrame, number: int) -> None:
+        raise ValueError(f"of batch {number}")
+
+    rows = spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).load().writeStream.foreachBatch(batch)
+    with pytest.raises(PySparkException) as failed:
+        rows.option("checkpointLocation", str(tmp_path)).start().awaitTermination()
+    assert explained(failed.value) == "ValueError: of batch 0"
     assert explained(PySparkException("The moon\nis down")) == "The moon"
 
 

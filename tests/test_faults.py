@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -169,17 +171,44 @@ def test_sigterm_ends_it_at_a_batch_boundary(undisturbed: tuple[dict[str, list[s
     assert contents(tmp_path)["silver/weather_readings"] == undisturbed[0]["silver/weather_readings"]
 
 
+def test_a_jvm_that_ends_in_the_middle_is_told_in_one_line(tmp_path: Path) -> None:
+    """As of one that runs out of memory, whichever call to it comes next; and the same command goes on."""
+    with running(tmp_path, "--trigger", "1 second") as process:
+        assert process.stderr is not None
+        assert any("bronze: batch 0" in line for line in process.stderr)
+        for child in psutil.Process(process.pid).children():
+            if "java" in child.name():
+                child.kill()
+        said = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()
+    assert process.returncode == 1, said
+    told = [line for line in said if line.startswith("lakehouse: ")]  # pyspark's own threads have more to say
+    assert len(told) == 1 and re.match(r"lakehouse: (step '\w+' failed: )?Spark's JVM has ended, ", told[0]), said
+    finished(tmp_path)
+
+
 def test_a_second_run_on_the_same_checkpoint_is_refused(
     run_weather: RunWeather, spark: SparkSession, tmp_path: Path
 ) -> None:
     """The step and its checkpoint are named, and nothing is written."""
     checkpoint = tmp_path / "lake" / "_checkpoints" / "weather" / "silver"
-    with (
-        checkpoint_lock(spark, checkpoint, "the first"),
-        pytest.raises(LakehouseError, match=rf"step 'silver'.*another process.*{checkpoint}"),
-    ):
-        run_weather("generator", {"numRows": "100"})
+    checkpoint.parent.mkdir(parents=True)
+    with (checkpoint.parent / ".silver.lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        with pytest.raises(LakehouseError, match=rf"step 'silver'.*another process.*{checkpoint}"):
+            run_weather("generator", {"numRows": "100"})
     assert not (tmp_path / "lake" / "bronze").exists()
+
+
+def test_a_second_run_in_the_same_process_is_refused_and_the_first_keeps_its_lock(
+    run_weather: RunWeather, spark: SparkSession, tmp_path: Path
+) -> None:
+    """As from two cells of a notebook. Java would free the lock of the first with the file of the second."""
+    checkpoint = tmp_path / "lake" / "_checkpoints" / "weather" / "silver"
+    with checkpoint_lock(spark, checkpoint, "the first"):
+        with pytest.raises(LakehouseError, match=rf"step 'silver'.*this very process.*{checkpoint}"):
+            run_weather("generator", {"numRows": "100"})
+        with (checkpoint.parent / ".silver.lock").open("r+") as lock, pytest.raises(BlockingIOError):
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ BROKEN = [
     (b'{"event_id":"\\ud800"}', ["record_is_utf8"]),
     (b'{"event_id":"\\udC00\\ud800"}', ["record_is_utf8"]),
     (b'{"event_id":"\\ud83d\\ud83d\\ude00"}', ["record_is_utf8"]),
+    (b'{"event_id":"\\ud83d\\\\\\ude00"}', ["record_is_utf8"]),
     (b'{"x":{"\\uD800":1,"\\uD801":1}}', ["record_is_utf8"]),
     (b'{"event_id":"\\\\\\ud800"}', ["record_is_utf8"]),
     (reading(x="y" * RECORD_LIMIT), ["record_is_at_most_1_mib"]),
@@ -50,6 +51,9 @@ BROKEN = [
     (reading() + reading(), ["record_is_one_json_object"]),
     (reading() + b"," + reading(), ["record_is_one_json_object"]),
     (reading() + b"{}", ["record_is_one_json_object"]),
+    (reading() + b"]", ["record_is_one_json_object"]),
+    (reading() + b"] junk", ["record_is_one_json_object"]),
+    (reading() + b",0]", ["record_is_one_json_object"]),
     (b"[" + reading() + b"]", ["record_is_one_json_object"]),
     (b"null", ["record_is_one_json_object"]),
     (b"5", ["record_is_one_json_object"]),
@@ -67,6 +71,8 @@ BROKEN = [
     (b'{"event_id":"a","rain_mm":1.5,"rain_mm":null}', ["record_has_unique_keys"]),
     (reading(event_id=5), ["event_id_is_string"]),
     (reading(event_id=5, rain_mm=None), ["event_id_is_string"]),
+    (b'{"event_id":1e999}', ["event_id_is_string"]),
+    (b'{"event_id":-1e999,"x":5}', ["event_id_is_string"]),
     (reading(device={"q": 1}), ["device_is_string"]),
     (reading(device=True), ["device_is_string"]),
     (reading(temperature_c="12.5"), ["temperature_c_is_double"]),
@@ -180,3 +186,24 @@ def test_a_field_the_schema_does_not_know_is_rescued_with_its_type(spark: SparkS
     event = parsed(spark, reading(firmware="2.1", n={"z": [1, 2.5, "x"]}, ok=True))
     assert event["parse_failures"] is None
     assert json.loads(str(event["_rescued_data"])) == {"firmware": "2.1", "n": {"z": [1, 2.5, "x"]}, "ok": True}
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [
+        ("1" * 38, int("1" * 38)),
+        ("1" * 39, float("1" * 39)),
+        ("0." + "1" * 38, float("0." + "1" * 38)),
+        ("1e308", 1e308),
+        ("-1e999", "-Infinity"),
+        ("1" * 400, "Infinity"),
+    ],
+)
+def test_a_rescued_number_is_exact_up_to_38_digits(spark: SparkSession, number: str, kept: object) -> None:
+    """And the oracle says the same."""
+    value = reading(x=0).replace(b'"x": 0', b'"x": ' + number.encode())
+    rescued = str(parsed(spark, value)["_rescued_data"])
+    assert json.loads(rescued) == {"x": kept}
+    event, _ = classify(RawRecord(None, value, "topic", 0, 0, None), None)
+    assert event is not None
+    assert json.loads(str(event.rescued_data)) == {"x": kept}

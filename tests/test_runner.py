@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,65 +14,131 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 
-from streaming_lakehouse import session
+from streaming_lakehouse import checkpoints, session
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.progress import Board
-from streaming_lakehouse.runner import _run_together
+from streaming_lakehouse.supervisor import Supervisor
+from streaming_lakehouse.triggers import parse_trigger
 
 PATIENCE_SECONDS = 30
 
 
-class Failing:
-    """Starts a step that is asked to stop in the middle of a batch, and fails before the batch has ended."""
+def supervised(
+    steps: tuple[str, ...],
+    start: Callable[[str], StreamingQuery],
+    folder: Path,
+    board: Board | None = None,
+    trigger: str = "1 second",
+) -> Supervisor:
+    told = board or Board(steps, Console(file=io.StringIO()))
+    return Supervisor(steps, start, lambda step: str(folder / step), parse_trigger(trigger), told)
 
-    def __init__(self, spark: SparkSession, checkpoint: Path) -> None:
-        self.spark, self.checkpoint = spark, checkpoint
-        self.stop, self.is_waited_for = threading.Event(), threading.Event()
+
+class Slow:
+    """Starts steps that are asked to stop in the middle of a batch, which then ends well or fails."""
+
+    def __init__(self, spark: SparkSession, folder: Path, fault: str = "") -> None:
+        self.spark, self.folder, self.fault = spark, folder, fault
+        self.stop, self.is_begun, self.is_waited_for = (threading.Event() for _ in range(3))
+        self.ended: list[int] = []
 
     def start(self, step: str) -> StreamingQuery:
         rows = self.spark.readStream.format("rate").load()
-        writer = rows.writeStream.foreachBatch(self.fail).option("checkpointLocation", str(self.checkpoint))
+        writer = rows.writeStream.foreachBatch(self.write).option("checkpointLocation", str(self.folder / step))
         return writer.trigger(processingTime="1 second").start()
 
-    def fail(self, rows: DataFrame, batch_id: int) -> None:
-        self.stop.set()
+    def write(self, rows: DataFrame, batch_id: int) -> None:
+        self.is_begun.set()
         self.is_waited_for.wait(PATIENCE_SECONDS)
-        raise RuntimeError("the step's own fault")
+        if self.fault:
+            raise RuntimeError(self.fault)
+        self.ended.append(batch_id)
+
+
+class Waiting(Board):
+    """A board that sees a step's batch through as soon as the run, asked to stop, waits for it."""
+
+    def __init__(self, slow: Slow, *steps: str) -> None:
+        super().__init__(steps, Console(file=io.StringIO()))
+        self.slow = slow
+
+    def show(self, step: str, query: StreamingQuery) -> None:
+        if self.slow.is_begun.is_set():
+            self.slow.stop.set()
+        if self.slow.stop.is_set():
+            self.slow.is_waited_for.set()
 
 
 def test_a_step_that_fails_while_it_is_stopped_is_named(spark: SparkSession, tmp_path: Path) -> None:
     """A run that is asked to stop waits for the batch at hand; where that fails, the run has failed."""
-    failing = Failing(spark, tmp_path)
-
-    class Watched(Board):
-        def show(self, step: str, query: StreamingQuery) -> None:
-            if failing.stop.is_set():
-                failing.is_waited_for.set()
-
-    board = Watched(("silver",), Console(file=io.StringIO()))
-    with pytest.raises(LakehouseError, match="step 'silver' failed"):
-        _run_together([("silver", failing)], board, failing.stop)  # type: ignore[list-item]
+    slow = Slow(spark, tmp_path, "the step's own fault")
+    board = Waiting(slow, "silver")
+    with pytest.raises(LakehouseError, match="step 'silver' failed: RuntimeError: the step's own fault"):
+        supervised(("silver",), slow.start, tmp_path, board).run(slow.stop)
 
 
-class Dropping:
-    """Starts a step whose rows are an hour earlier with each batch: Spark drops those behind the watermark."""
+def test_a_signal_while_steps_start_lets_the_batch_of_those_that_run_end(spark: SparkSession, tmp_path: Path) -> None:
+    """Steps start one after the other; what has not started by then does not."""
+    slow = Slow(spark, tmp_path)
 
-    def __init__(self, spark: SparkSession, checkpoint: Path) -> None:
-        self.spark, self.checkpoint = spark, checkpoint
+    def start(step: str) -> StreamingQuery:
+        query = slow.start(step)
+        assert slow.is_begun.wait(PATIENCE_SECONDS)
+        slow.stop.set()
+        return query
 
-    def start(self, step: str) -> StreamingQuery:
-        numbers = self.spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).load()
-        times = numbers.select(F.timestamp_seconds(F.lit(10**9) - F.col("value") * 3600).alias("time"))
-        distinct = times.withWatermark("time", "1 second").dropDuplicates(["time"])
-        return distinct.writeStream.format("noop").option("checkpointLocation", str(self.checkpoint)).start()
+    supervisor = supervised(("bronze", "silver"), start, tmp_path, Waiting(slow, "bronze", "silver"))
+    assert supervisor.run(slow.stop) is False
+    assert list(supervisor.queries) == ["silver"]
+    assert slow.ended == [0]
+    assert not spark.streams.active
+
+
+def test_a_step_that_somebody_else_stops_is_no_success(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark stops a query without a word when another begins on its checkpoint, in a session that cannot lock it."""
+    slow = Slow(spark, tmp_path)
+    slow.is_waited_for.set()
+
+    def start(step: str) -> StreamingQuery:
+        query = slow.start(step)
+        query.stop()
+        return query
+
+    with pytest.raises(LakehouseError, match="step 'silver' was stopped from outside of this run"):
+        supervised(("silver",), start, tmp_path).run(slow.stop)
+
+
+def start_dropping(spark: SparkSession, checkpoint: Path) -> StreamingQuery:
+    """A query whose rows are an hour earlier with each batch: Spark drops those behind the watermark."""
+    numbers = spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).load()
+    times = numbers.select(F.timestamp_seconds(F.lit(10**9) - F.col("value") * 3600).alias("time"))
+    distinct = times.withWatermark("time", "1 second").dropDuplicates(["time"])
+    return distinct.writeStream.format("noop").option("checkpointLocation", str(checkpoint)).start()
 
 
 def test_a_row_that_spark_drops_ends_the_run_at_once(spark: SparkSession, tmp_path: Path) -> None:
     """It is no end that the run has by itself; a notebook's run fails by it as the command's does."""
-    board = Board(("hourly",), Console(file=io.StringIO()))
+    supervisor = supervised(("hourly",), lambda step: start_dropping(spark, tmp_path / step), tmp_path)
     with pytest.raises(LakehouseError, match=r"step 'hourly' failed: Spark dropped \d+ rows behind the watermark"):
-        _run_together([("hourly", Dropping(spark, tmp_path))], board, threading.Event())  # type: ignore[list-item]
+        supervisor.run(threading.Event())
     assert not spark.streams.active
+    assert checkpoints.dropped(str(tmp_path / "hourly")) == supervisor.board.states["hourly"].dropped > 0
+
+
+def test_a_table_that_lacks_dropped_rows_is_refused_until_it_is_made_anew(
+    run_weather: RunWeather, tmp_path: Path
+) -> None:
+    """The batch is done for Spark: a second run, as a job's retry, would end well over what the first lost."""
+    run_weather(options={"numRows": "500"})
+    checkpoint = tmp_path / "lake/_checkpoints/weather/weather_device_hourly"
+    checkpoints.note_dropped(str(checkpoint), 1_234)
+    with pytest.raises(
+        LakehouseError, match=rf"'weather_device_hourly' failed: Spark dropped 1,234 rows.*{checkpoint}"
+    ):
+        run_weather(options={"numRows": "500"})
+    shutil.rmtree(checkpoint)
+    shutil.rmtree(tmp_path / "lake/gold/weather_device_hourly")
+    run_weather(options={"numRows": "500"})
 
 
 def test_other_shuffle_partitions_than_the_checkpoints_are_told(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.ports import free_port
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, files, find_source, kafka
-from streaming_lakehouse.sources.generator import GeneratorReader, Plan
+from streaming_lakehouse.sources.generator import Plan
+from streaming_lakehouse.sources.generator_stream import GeneratorReader
 from streaming_lakehouse.triggers import parse_trigger
 from streaming_lakehouse.unseen import redacted
 
@@ -51,6 +54,18 @@ def test_a_value_that_cannot_be_meant_is_told_with_its_option(source: str, optio
 def test_a_rate_or_a_share_that_is_none(option: str, value: str) -> None:
     with pytest.raises(LakehouseError, match="generator"):
         find_source("generator").place(request(**{option: value}))
+
+
+def test_a_runtime_of_spark_4_0_has_all_sources_but_the_generator() -> None:
+    """It lacks one module, as the runtime of serverless jobs does; only who wants the generator is told."""
+    script = (
+        "import sys; sys.modules['pyspark.sql.streaming.datasource'] = None; "
+        "from streaming_lakehouse.sources import find_source; print(find_source('files').name); "
+        "find_source('generator').read(None, None)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert told.stdout == "files\n"
+    assert "LakehouseError: source 'generator' needs a newer Spark than this runtime has" in told.stderr
 
 
 def test_no_rows_are_no_rows() -> None:

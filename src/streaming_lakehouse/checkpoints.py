@@ -12,6 +12,7 @@ from streaming_lakehouse.errors import LakehouseError
 
 _Told = TypeVar("_Told")
 _OVER_ROWS = "over_rows"
+_DROPPED = "dropped_rows"
 _RESTORE = (
     "bring it back from a backup, or rebuild: move away the checkpoint and the tables of its step, and those of the "
     "steps after it"
@@ -167,6 +168,17 @@ def note_rows(checkpoint: str) -> None:
 def is_over_rows(checkpoint: str) -> bool:
     """True where `note_rows` was called for this checkpoint, in this run or an earlier one."""
     return (Path(checkpoint) / _OVER_ROWS).exists()
+
+
+def note_dropped(checkpoint: str, rows: int) -> None:
+    """Notes that Spark dropped so many rows of this checkpoint's batches, which it has as done."""
+    (Path(checkpoint) / _DROPPED).write_text(str(rows))
+
+
+def dropped(checkpoint: str) -> int:
+    """The rows that `note_dropped` was told of, in an earlier run."""
+    note = Path(checkpoint) / _DROPPED
+    return _parsed(note, _FORGET, int) if note.exists() else 0
 
 
 def _words(place: Mapping[str, str]) -> str:

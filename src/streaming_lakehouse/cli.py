@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 from enum import StrEnum
@@ -348,6 +349,9 @@ def _pairs(options: list[str] | None) -> dict[str, str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; what the user can mend is one line on standard error and exit status 1."""
+    # What py4j tells of each call to a JVM that has ended, or of a batch of ours that failed, is told by us, and once.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
     try:
         app(arguments, prog_name="lakehouse")
     except LakehouseError as error:
@@ -357,12 +361,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _end("pyspark is missing here; install this package with its extra 'local', or 'connect' for Databricks")
     except Exception as error:
-        from py4j.protocol import Py4JError  # only now: help and most mistakes need no Spark
-        from pyspark.errors import PySparkException
+        from streaming_lakehouse.failures import FAULTS, explained  # only now: help and most mistakes need no Spark
 
-        from streaming_lakehouse.failures import explained
-
-        if not isinstance(error, PySparkException | Py4JError):
+        if not isinstance(error, FAULTS):
             raise
         _end(explained(error))
 

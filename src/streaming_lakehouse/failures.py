@@ -11,6 +11,9 @@ from pyspark.errors import PySparkException
 
 from streaming_lakehouse.unseen import redacted
 
+# How Spark and its JVM fail; of one that has ended, py4j has several ways to tell.
+FAULTS = (PySparkException, Py4JError, ConnectionError)
+_JVM_ENDED = "Spark's JVM has ended, killed or out of memory; start again: the run goes on where it stopped"
 # What is found in the exception's text, and what it means for the user; {0} is the first group.
 _KNOWN = (
     (
@@ -48,8 +51,9 @@ _KNOWN = (
         "the table it reads was made anew since; move this step's table and checkpoint away too, to rebuild it",
     ),
     (
-        r"Answer from Java side is empty|trying to connect to the Java server",
-        "Spark's JVM has ended, killed or out of memory; start again: the run goes on where it stopped",
+        r"Answer from Java side is empty|trying to connect to the Java server|Error while sending or receiving|"
+        r"does not exist in the JVM|\AAn error occurred while calling \S+\s*\Z",
+        _JVM_ENDED,
     ),
 )
 # The same for a value that an option does not take; Spark itself names the option in few of these.
@@ -103,12 +107,14 @@ _OPTIONS = (
 _FILE = re.compile(r"(?:Encountered error while reading file|FAILED_READ_FILE[^\n]*?file) (\S+?)\.?\s")
 # What Spark puts around the message of a query that failed.
 _FRAME = re.compile(r"\[STREAM_FAILED\] Query \[[^\]]*\] terminated with exception: | *SQLSTATE: \w{5}\b")
-_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)", re.MULTILINE)
+_RAISED = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)")
 _LONGEST = 500
 
 
-def explained(error: PySparkException | Py4JError) -> str:
-    """What `error` says, in one line and without a credential."""
+def explained(error: BaseException) -> str:
+    """What `error`, one of FAULTS, says, in one line and without a credential."""
+    if isinstance(error, ConnectionError):
+        return _JVM_ENDED
     text = _FRAME.sub("", "\n".join(_told(error))).strip() + "\n"
     file = _FILE.search(text)
     for pattern, meaning in _KNOWN + _OPTIONS:
@@ -119,7 +125,7 @@ def explained(error: PySparkException | Py4JError) -> str:
     return redacted(_gist(text))
 
 
-def _told(error: PySparkException | Py4JError) -> Iterator[str]:
+def _told(error: BaseException) -> Iterator[str]:
     """The texts of an exception and of all that caused it: pyspark keeps some causes as its own, some as Java's."""
     captured: Any = error
     while captured is not None:
@@ -134,7 +140,7 @@ def _told(error: PySparkException | Py4JError) -> Iterator[str]:
 
 
 def _gist(text: str) -> str:
-    """The first line, or of what a Python worker raised the line below its frames."""
+    """The first line, or of what Python raised, in a worker or in foreachBatch, the line below its frames."""
     raised = _RAISED.findall(text)
     lines = [*raised[-1:], *(line.strip() for line in text.splitlines() if line.strip())]
     return (lines[0] if lines else "Spark gave no reason")[:_LONGEST]

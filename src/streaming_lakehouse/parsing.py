@@ -20,7 +20,8 @@ _OPTIONS = {
     "allowNonNumericNumbers": "false",
 }
 _ISO_8601 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\z"  # $ would let a line feed follow
-_NUMBER = r"^-?\d+(\.\d+)?([eE][+-]?\d+)?\z"
+# As Spark gives the text of a number: one beyond a double's range in quotes.
+_NUMBER = r'^(-?\d+(\.\d+)?([eE][+-]?\d+)?|"-?Infinity")\z'
 _JSON_TYPES: dict[T.DataType, tuple[str, tuple[str, ...]]] = {
     T.StringType(): ("string", ("STRING",)),
     T.TimestampType(): ("timestamp", ("STRING",)),
@@ -49,8 +50,9 @@ def with_diagnosis(events: DataFrame, schema: T.StructType) -> DataFrame:
     """Tells what else is in records that are not plain, or what is wrong with them, by reading each several times.
 
     In: as `with_event` gives them. Adds: `_rescued_data` string, a JSON object of the fields that the schema does not
-    know, null where there are none, in which a number of more than 38 digits is a double; `parse_failures`
-    array<string>, the names of the checks the record failed, null where its fields can be relied on.
+    know, null where there are none, in which a number of more than 38 digits is a double, or the string Infinity or
+    -Infinity where that cannot hold it; `parse_failures` array<string>, the names of the checks the record failed, null
+    where its fields can be relied on.
     """
     text = F.when(~F.col("is_plain"), F.col("value").cast("string"))
     read = events.withColumn("_text", F.when(_fits(text), text)).withColumns(
@@ -116,7 +118,7 @@ def _is_null(name: str) -> Column:
 
 def _could_be_other(string: Column) -> Column:
     """True where a string reads like a number, a boolean, an array or an object: Spark gives these as their text."""
-    # A pattern takes long, and what begins with a digit or a minus sorts before the colon: few strings do.
+    # A pattern takes long, and what begins with a digit, a minus or a quote sorts before the colon: few strings do.
     is_number = (string < ":") & string.rlike(_NUMBER)
     return is_number | string.isin("true", "false") | string.startswith("[") | string.startswith("{")
 
@@ -128,20 +130,20 @@ def _unknown_fields(schema: T.StructType) -> Column:
 
 def _failures(schema: T.StructType) -> Column:
     """The first check of the record as a whole that fails, else all fields with another type than the schema's."""
-    keys = F.col("_keys")
-    # In brackets a lone object is an array of one; with anything behind it, it is no array or a longer one.
-    is_one_object = keys.isNotNull() & (F.json_array_length(F.concat(F.lit("["), "_text", F.lit("]"))) == 1)
-    # Both would let single quotes pass.
+    # Spark reads no further than a value's end. In brackets a lone object is an array of one, and with a number after
+    # it one of two; with anything behind it, it is no array, a longer one, or in both the one that it closes itself.
+    is_alone = (_length("]") == 1) & (_length(",0]") == 2)
+    # What stands alone may still be an array, or have single quotes.
     is_strict = F.from_json("_text", _read_schema(T.StructType()), _OPTIONS)["_corrupt"].isNull()
+    is_one_object = is_alone & F.col("_keys").isNotNull() & is_strict
     whole = (
         ("record_is_present", F.col("value").isNull()),
         ("record_is_at_most_1_mib", F.octet_length("value") > RECORD_LIMIT),
         ("record_is_utf8", F.col("_text").isNull()),
-        ("record_is_not_empty", F.trim(F.regexp_replace("_text", r"\s", "")) == ""),
-        ("record_is_one_json_object", ~F.coalesce(is_one_object & is_strict, F.lit(False))),
+        ("record_is_not_empty", F.regexp_replace("_text", r"\s", "") == ""),
+        ("record_is_one_json_object", ~F.coalesce(is_one_object, F.lit(False))),
         ("record_is_utf8", _has_lone_surrogate()),
-        ("record_has_unique_keys", F.size(F.array_distinct(keys)) < F.size(keys)),
-        ("record_has_unique_keys", F.col("_fields").isNull()),  # of an object within, which nothing else would fail
+        ("record_has_unique_keys", F.col("_fields").isNull()),  # here or within: a variant's only other demand
     )
     types = F.array_compact(F.array(*(_type_failure(field) for field in schema)))
     failures = F.when(F.size(types) > 0, types)
@@ -150,9 +152,13 @@ def _failures(schema: T.StructType) -> Column:
     return failures
 
 
+def _length(end: str) -> Column:
+    return F.json_array_length(F.concat(F.lit("["), "_text", F.lit(end)))
+
+
 def _has_lone_surrogate() -> Column:
     """True where JSON text escapes half of a character: what is left without backslashes for themselves, and pairs."""
-    escapes = F.regexp_replace("_text", r"\\\\", "")
+    escapes = F.regexp_replace("_text", r"\\\\", "-")
     alone = F.regexp_replace(escapes, r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..", "")
     return alone.rlike(r"\\u[dD][89a-fA-F]")
 

@@ -26,7 +26,7 @@ class StepState:
     rows_per_second: float = 0.0
     behind: str = ""
     watermark: str = ""
-    late: int = 0
+    dropped: int = 0
     began: float = 0.0
     ended: float = 0.0
     is_done: bool = False
@@ -83,7 +83,8 @@ class Board:
         if not state.last_told:  # a query's plan stays what it is
             state.reads = _reads(query)
         state.last_told = last["timestamp"]
-        for progress in query.recentProgress:
+        is_next = last["batchId"] <= state.last_batch + 1  # one is quickly had, a hundred take a second
+        for progress in [last] if is_next else query.recentProgress:
             # A query with nothing to do tells of itself every 10 s, under the number of the batch that is yet to come.
             if progress["batchId"] > state.last_batch and "addBatch" in progress["durationMs"]:
                 self._take(step, progress)
@@ -98,7 +99,7 @@ class Board:
         state.rows_per_second = progress["processedRowsPerSecond"] / state.reads or state.rows_per_second
         state.behind = _behind(progress) or state.behind
         state.watermark = _watermark(progress) or state.watermark
-        state.late += sum(operator["numRowsDroppedByWatermark"] for operator in progress["stateOperators"])
+        state.dropped += sum(operator["numRowsDroppedByWatermark"] for operator in progress["stateOperators"])
         if rows:
             about = [_rows(rows), f"{state.rows_per_second:,.0f} rows/s"]
             about += [f"{state.behind} behind"] if state.behind else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,8 +75,9 @@ class Report:
             )
         yield self._overview(spark)
         # Bronze is counted last: a run that goes on meanwhile must not look as if rows had come from nowhere.
-        reasons = self._reasons(spark)
-        account = self._account(spark, reasons)
+        rejected = self._rejected(spark)
+        account = self._account(spark, rejected)
+        reasons = _by_reason(rejected)
         yield f"\n{account}"
         yield "(the quarantine table holds the quarantined, the duplicates and the late)\n"
         if reasons:
@@ -86,14 +88,14 @@ class Report:
                 yield _newest(delta.read(spark, table), gold_rows)
         account.check()
 
-    def _account(self, spark: SparkSession, reasons: dict[str, int]) -> Account:
-        bronze, silver, quarantine = self._tables()[:3]
-        valid, rejected, rows_in = (self._count(spark, table) for table in (silver, quarantine, bronze))
-        late, repeated = reasons.get(LATE, 0), reasons.get(REPEATED, 0)
+    def _account(self, spark: SparkSession, rejected: Counter[tuple[str, ...]]) -> Account:
+        bronze, silver, _ = self._tables()[:3]
+        valid, rows_in = self._count(spark, silver), self._count(spark, bronze)
+        late, repeated = rejected[(LATE,)], rejected[(REPEATED,)]
         return Account(
             rows_in=rows_in,
             valid=valid,
-            quarantined=rejected - late - repeated,
+            quarantined=rejected.total() - late - repeated,
             duplicates=repeated,
             late=late,
         )
@@ -110,12 +112,11 @@ class Report:
         rows = self._read(spark, table)
         return rows.count() if rows is not None else 0
 
-    def _reasons(self, spark: SparkSession) -> dict[str, int]:
+    def _rejected(self, spark: SparkSession) -> Counter[tuple[str, ...]]:
+        """The rows of the quarantine by their reasons, read once: a sum and its parts must not be of two moments."""
         quarantine = self._read(spark, self._tables()[2])
-        if quarantine is None:
-            return {}
-        reasons = quarantine.select(F.explode("failed_expectations").alias("name")).groupBy("name").count()
-        return {row["name"]: row["count"] for row in reasons.orderBy(F.desc("count"), "name").collect()}
+        found = quarantine.groupBy("failed_expectations").count().collect() if quarantine is not None else []
+        return Counter({tuple(row["failed_expectations"]): row["count"] for row in found})
 
     def _overview(self, spark: SparkSession) -> Grid:
         lines = []
@@ -130,6 +131,14 @@ class Report:
             figures.append(F.max(column) if column in rows.columns else F.lit(None))
         count, event, window = rows.agg(*figures).first() or (0, None, None)
         return [f"{count:,}", _text(event), _text(window)]
+
+
+def _by_reason(rejected: Counter[tuple[str, ...]]) -> dict[str, int]:
+    """How many rows failed each expectation, the most frequent first; a row may fail several."""
+    rows: Counter[str] = Counter()
+    for reasons, count in rejected.items():
+        rows.update(dict.fromkeys(reasons, count))
+    return dict(sorted(rows.items(), key=lambda found: (-found[1], found[0])))
 
 
 def _newest(rows: DataFrame, number: int) -> RenderableType:

@@ -1,28 +1,23 @@
-"""Starts a pipeline's steps as streaming queries, supervises them, and stops them cleanly."""
+"""Starts a pipeline's steps as streaming queries, once it is sure that each may."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse import ages, checkpoints, sinks, sources
 from streaming_lakehouse.checks import Wanted
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.failures import explained
 from streaming_lakehouse.layers import bronze, gold, hot, silver
-from streaming_lakehouse.local import jvm
 from streaming_lakehouse.local.lock import checkpoint_lock
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.progress import Board
@@ -31,13 +26,10 @@ from streaming_lakehouse.settings import Settings, Table
 from streaming_lakehouse.sinks import Outlet, Query, Sink, delta
 from streaming_lakehouse.sources import delta as upstream, envelope
 from streaming_lakehouse.sources.secrets import refuse_in_clear
+from streaming_lakehouse.supervisor import Supervisor, tell_dropped
 from streaming_lakehouse.triggers import Trigger
 
 _LAYERS = ("bronze", "silver")  # Delta tables always; what comes after them goes to the sink
-_LOOK_SECONDS = 0.25  # the board is looked after so often
-_POLL_SECONDS = 0.05
-_CLUSTER_HEAP_MIB = 16 * 1024  # of a workspace's smaller machines
-_BYTES_OF_HEAP_PER_BYTE = 16  # silver's batch in memory against its compressed bytes in bronze, with room to spare
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +79,7 @@ class Run:
 
     def _run(self, starter: Starter, board: Board, stop: threading.Event) -> bool:
         for group in self._groups(self.chosen_steps):
-            together = [(step, starter) for step in group]
-            if not _run_together(together, board, stop, waits=self.trigger.is_micro_batch):
+            if not Supervisor(group, starter.start, self.checkpoint, self.trigger, board).run(stop):
                 return not self.trigger.is_available_now
         return True
 
@@ -200,6 +191,8 @@ class Run:
         """
         tables = self.tables(step)
         checkpoints.check(checkpoint)
+        if dropped := checkpoints.dropped(checkpoint):
+            raise LakehouseError(tell_dropped(step, dropped, checkpoint))
         there = [table for table in tables if delta.exists(spark, table)]
         gone = [table for table in tables if table not in there]
         filled = [] if checkpoints.has_begun(checkpoint) else [t for t in there if not delta.read(spark, t).isEmpty()]
@@ -284,101 +277,19 @@ class Starter:
         pipeline = self.run.pipeline
         bronze_table, tables = self.run.tables("bronze")[0], silver.Tables(*self.run.tables("silver"))
         delta.ensure(self.spark, bronze_table, envelope.BRONZE)
-        records = upstream.stream(self.spark, bronze_table, {"maxBytesPerTrigger": str(self._batch_bytes())})
+        records = upstream.stream(self.spark, bronze_table)
         return silver.start(records, pipeline.silver, tables, query)
 
     def _start_gold(self, step: str) -> StreamingQuery:
         pipeline, silver_table = self.run.pipeline, self.run.tables("silver")[0]
         delta.ensure(self.spark, silver_table, silver.schema(pipeline.silver))
-        events = upstream.stream(self.spark, silver_table, upstream.WHOLE_COMMITS)
+        events = upstream.stream(self.spark, silver_table)
         return gold.start(events, pipeline.silver, pipeline.gold_table(step), self.sink, self.run.outlet(step))
 
     def _start_hot(self) -> StreamingQuery:
         pipeline, records = self.run.pipeline, self.source.read(self.spark, self.run.request)
         assert pipeline.hot is not None
         return hot.start(records, pipeline.silver, pipeline.hot, self.sink, self.run.outlet("hot"))
-
-    def _batch_bytes(self) -> int:
-        heap = jvm.heap_mib() if is_local(self.spark) else _CLUSTER_HEAP_MIB
-        return heap * 2**20 // _BYTES_OF_HEAP_PER_BYTE
-
-
-def _run_together(steps: list[tuple[str, Starter]], board: Board, stop: threading.Event, *, waits: bool = True) -> bool:
-    """Runs the steps side by side until all have ended; False where `stop` was set before.
-
-    `waits` for the end of a micro-batch before it stops; without those there is none to wait for.
-    """
-    queries: dict[str, StreamingQuery] = {}
-    try:
-        # Downstream first: it makes the table it reads, where there is none, before upstream writes to it.
-        for step, starter in reversed(steps):
-            if stop.is_set():
-                return False
-            with _named(step):
-                board.started(step)
-                queries[step] = starter.start(step)
-        while running := [step for step, query in queries.items() if query.isActive]:
-            # Waits in the JVM, so that the end of a query is known at once; a signal is seen when it comes back.
-            with _named(running[0]):
-                queries[running[0]].awaitTermination(_LOOK_SECONDS)  # type: ignore[arg-type]  # takes fractions
-            if stop.is_set():
-                _stop_at_batch_boundary(queries, board, waits=waits)
-                return False
-            _watch(queries, board)
-        _watch(queries, board)
-    finally:
-        for query in queries.values():
-            query.stop()
-    return True
-
-
-def _watch(queries: Mapping[str, StreamingQuery], board: Board) -> None:
-    for step, query in queries.items():
-        _raise_failure(step, query)
-        _show(step, query, board)
-        if not query.isActive:
-            board.ended(step)
-
-
-def _show(step: str, query: StreamingQuery, board: Board) -> None:
-    board.show(step, query)
-    if late := board.states[step].late:
-        raise LakehouseError(
-            f"step {step!r} failed: Spark dropped {late:,} rows behind the watermark, which silver should have kept "
-            f"back, so that its table lacks them: move the table and the checkpoint of {step!r} away, to make it anew "
-            "from silver"
-        )
-
-
-def _raise_failure(step: str, query: StreamingQuery) -> None:
-    with _named(step):
-        error = query.exception()
-        if error is not None:
-            raise error
-
-
-def _stop_at_batch_boundary(queries: Mapping[str, StreamingQuery], board: Board, *, waits: bool) -> None:
-    """Lets each query finish the batch it is in, where it has batches; a second signal does not wait for it."""
-    for step, query in queries.items():
-        before = query.lastProgress
-        while waits and query.isActive and query.status["isTriggerActive"] and query.lastProgress == before:
-            time.sleep(_POLL_SECONDS)
-            _show(step, query, board)
-        _raise_failure(step, query)  # before our own stop, which may leave an exception of its own
-        _show(step, query, board)
-        query.stop()
-        board.stopped(step)
-
-
-@contextmanager
-def _named(step: str) -> Iterator[None]:
-    """Turns what Spark raises into one line with the step's name."""
-    try:
-        yield
-    except (PySparkException, Py4JError) as error:
-        raise LakehouseError(f"step {step!r} failed: {explained(error)}") from error
-    except LakehouseError as error:
-        raise LakehouseError(f"step {step!r}: {error}") from error
 
 
 @contextmanager

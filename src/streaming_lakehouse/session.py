@@ -161,8 +161,6 @@ def local_settings(*, cores: int, memory_mib: int) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         # What matches is shown as (redacted) in plans, logs and the UI; Spark's own pattern misses SASL.
         "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|sasl|jaas|connection.?string",
-        # The batches of a streaming query are asked for by the runner only; more of them would be kept for nothing.
-        "spark.sql.streaming.numRecentProgressUpdates": "1000",
         # One file's listing should not wait for a thread pool that a laptop does not need.
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(cores),
     }

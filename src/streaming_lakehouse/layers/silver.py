@@ -151,7 +151,8 @@ class SilverBatches:
             delta.ensure(spark, tables.silver, schema(self.silver))
 
     def _append_events(self, events: DataFrame, batch_id: int) -> None:
-        if self.is_first and delta.exists(events.sparkSession, self.tables.silver):
+        is_sure = self.tables.silver.path and not self.is_first  # of a catalog's table nobody knows what it has
+        if not is_sure and delta.exists(events.sparkSession, self.tables.silver):
             # An append that was made before, and whose rows somebody deleted since, is passed over: it would tell none.
             self._append(batch_id, events, self.tables.silver)
             self.newest = _newest(delta.read(events.sparkSession, self.tables.silver), self.silver)

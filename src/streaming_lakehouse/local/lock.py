@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,33 @@ from streaming_lakehouse.errors import LakehouseError
 
 # The JVM of a killed process ends within seconds; a restart right after a kill must not be refused.
 _PATIENCE_SECONDS = 10.0
+# Of this process. Java would free a lock with whatever closes the file, a second run that was refused included.
+_held: set[Path] = set()
+_holding = threading.Lock()
 
 
 @contextmanager
 def checkpoint_lock(spark: SparkSession, checkpoint: Path, what: str) -> Iterator[None]:
-    """Holds the lock on `checkpoint`. Raises LakehouseError where another process holds it.
+    """Holds the lock on `checkpoint`. Raises LakehouseError where another process holds it, or a run in this one.
 
     The lock is the JVM's, not Python's: after a kill -9 of Python the JVM may finish a commit, and until it has ended
     nobody else may write. The operating system frees the lock with the process, so that none is ever left behind.
     """
-    jvm: Any = spark._jvm
     path = checkpoint.parent / f".{checkpoint.name}.lock"
+    with _holding:
+        if path in _held:
+            raise LakehouseError(f"{what} is being run by this very process (checkpoint {checkpoint}); stop that first")
+        _held.add(path)
+    try:
+        with _locked(spark, path, f"{what} is being run by another process (checkpoint {checkpoint}); stop that first"):
+            yield
+    finally:
+        _held.discard(path)
+
+
+@contextmanager
+def _locked(spark: SparkSession, path: Path, otherwise: str) -> Iterator[None]:
+    jvm: Any = spark._jvm
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = jvm.java.io.RandomAccessFile(str(path), "rw")
@@ -36,21 +53,11 @@ def checkpoint_lock(spark: SparkSession, checkpoint: Path, what: str) -> Iterato
     channel = file.getChannel()
     try:
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not _take(channel):
+        while channel.tryLock() is None:
             if time.monotonic() > deadline:
-                raise LakehouseError(
-                    f"{what} is being run by another process (checkpoint {checkpoint}); stop that first"
-                )
+                raise LakehouseError(otherwise)
             time.sleep(0.2)
         yield
     finally:
-        channel.close()
-
-
-def _take(channel: Any) -> bool:
-    try:
-        return channel.tryLock() is not None
-    except Py4JError as error:
-        if "OverlappingFileLockException" in str(error):  # held by this very JVM
-            return False
-        raise
+        with suppress(Py4JError, ConnectionError):  # a JVM that has ended holds nothing
+            channel.close()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.settings import Table
 
-# Gold must see a silver commit whole: silver has already told late rows from others batch by batch, and a commit cut
-# in two could move gold's watermark past rows of its second half.
-WHOLE_COMMITS = {"maxFilesPerTrigger": str(2**31 - 1)}
+# Delta counts files, or their bytes, and not commits. Rows of one commit may be of any times, as those of a folder are:
+# cut in two, its first half would make rows of the second late to silver, or to gold rows that silver let in. What does
+# not fit into memory goes to the disk.
+_WHOLE_COMMITS = {"maxFilesPerTrigger": str(2**31 - 1)}
 
 
-def stream(spark: SparkSession, table: Table, options: Mapping[str, str]) -> DataFrame:
-    reader = spark.readStream.format("delta").options(**options)
+def stream(spark: SparkSession, table: Table) -> DataFrame:
+    """The table's commits, each whole in one batch, and as many as there are."""
+    reader = spark.readStream.format("delta").options(**_WHOLE_COMMITS)
     return reader.load(table.path) if table.path else reader.table(str(table.name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 
-from streaming_lakehouse.generation import SHARES, Shares, records
+from streaming_lakehouse.generation import SHARES, Shares, check_last, records
 from streaming_lakehouse.options import option
 from streaming_lakehouse.pipeline import load_pipeline
 from streaming_lakehouse.sources import Request, Source
@@ -57,9 +57,10 @@ def _seed(request: Request) -> str:
 
 
 def place(request: Request) -> dict[str, str]:
-    """The seed. Raises LakehouseError for a share that is none."""
-    Shares.of(request.options)
-    return {"seed": _seed(request)}
+    """The seed. Raises LakehouseError for a share that is none, and for a seed of which no row can be made."""
+    events, shares, seed = request.pipeline.bronze.events, Shares.of(request.options), _seed(request)
+    check_last(events, seed=int(seed), end=0, shares=shares, otherwise="give a smaller --option seed=…")
+    return {"seed": seed}
 
 
 _LEAST = {"rowsPerSecond": 1, "rowsPerBatch": 1, "numPartitions": 1, "advanceMillisPerBatch": 1, "seed": 0}
