@@ -171,6 +171,20 @@ def test_sigterm_ends_it_at_a_batch_boundary(undisturbed: tuple[dict[str, list[s
     assert contents(tmp_path)["silver/weather_readings"] == undisturbed[0]["silver/weather_readings"]
 
 
+def test_a_run_that_died_while_it_noted_its_first_batch_does_not_stand_in_the_way(
+    run_weather: RunWeather, tmp_path: Path
+) -> None:
+    """The entry has another name until it is whole; beside it Spark refuses to begin with state."""
+    run_weather(options=DATA, steps=("bronze", "silver"))
+    offsets = tmp_path / "lake/_checkpoints/weather/weather_device_hourly/offsets"
+    offsets.mkdir(parents=True)
+    for left in (".0.0f40ad2e-d1ca-45ea.tmp", "..0.0f40ad2e-d1ca-45ea.tmp.crc"):
+        (offsets / left).touch()
+    run_weather(options=DATA)
+    assert DeltaTable(tmp_path / "lake/gold/weather_device_hourly").count() == 150
+    assert not list(offsets.glob("*.tmp*"))
+
+
 def test_a_jvm_that_ends_in_the_middle_is_told_in_one_line(tmp_path: Path) -> None:
     """As of one that runs out of memory, whichever call to it comes next; and the same command goes on."""
     with running(tmp_path, "--trigger", "1 second") as process:

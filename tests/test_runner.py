@@ -63,10 +63,10 @@ class Waiting(Board):
         self.slow = slow
 
     def show(self, step: str, query: StreamingQuery) -> None:
-        if self.slow.is_begun.is_set():
-            self.slow.stop.set()
         if self.slow.stop.is_set():
             self.slow.is_waited_for.set()
+        elif self.slow.is_begun.is_set():
+            self.slow.stop.set()
 
 
 def test_a_step_that_fails_while_it_is_stopped_is_named(spark: SparkSession, tmp_path: Path) -> None:
@@ -94,18 +94,22 @@ def test_a_signal_while_steps_start_lets_the_batch_of_those_that_run_end(spark: 
     assert not spark.streams.active
 
 
-def test_a_step_that_somebody_else_stops_is_no_success(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trigger", ["1 second", "available-now"])
+def test_a_step_that_somebody_else_stops_is_no_success(spark: SparkSession, tmp_path: Path, trigger: str) -> None:
     """Spark stops a query without a word when another begins on its checkpoint, in a session that cannot lock it."""
     slow = Slow(spark, tmp_path)
     slow.is_waited_for.set()
 
     def start(step: str) -> StreamingQuery:
         query = slow.start(step)
+        assert slow.is_begun.wait(PATIENCE_SECONDS)
         query.stop()
+        for commit in (tmp_path / step / "commits").glob("[0-9]*"):  # as if it had been stopped in its batch
+            commit.unlink()
         return query
 
     with pytest.raises(LakehouseError, match="step 'silver' was stopped from outside of this run"):
-        supervised(("silver",), start, tmp_path).run(slow.stop)
+        supervised(("silver",), start, tmp_path, trigger=trigger).run(slow.stop)
 
 
 def start_dropping(spark: SparkSession, checkpoint: Path) -> StreamingQuery:

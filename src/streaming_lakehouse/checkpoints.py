@@ -17,6 +17,7 @@ _RESTORE = (
     "bring it back from a backup, or rebuild: move away the checkpoint and the tables of its step, and those of the "
     "steps after it"
 )
+_REBUILD = "its table lacks rows: move the table and the checkpoint away, to make both anew"
 _FORGET = "remove it, if all else is as it was: the next run writes it anew"
 
 
@@ -172,17 +173,27 @@ def is_over_rows(checkpoint: str) -> bool:
 
 def note_dropped(checkpoint: str, rows: int) -> None:
     """Notes that Spark dropped so many rows of this checkpoint's batches, which it has as done."""
-    (Path(checkpoint) / _DROPPED).write_text(str(rows))
+    _put(Path(checkpoint) / _DROPPED, {"rows": rows})
 
 
 def dropped(checkpoint: str) -> int:
     """The rows that `note_dropped` was told of, in an earlier run."""
     note = Path(checkpoint) / _DROPPED
-    return _parsed(note, _FORGET, int) if note.exists() else 0
+    return _parsed(note, _REBUILD, lambda text: int(json.loads(text)["rows"])) if note.exists() else 0
 
 
 def _words(place: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in place.items())
+
+
+def sweep(checkpoint: str) -> None:
+    """Removes what a run left that died while it noted its first batch, which is not begun then.
+
+    Spark (4.1 and newer, SPARK-53103) would refuse to begin with state while anything is beside its log of batches.
+    """
+    if newest_begun(checkpoint) is None:
+        for left in (Path(checkpoint) / "offsets").glob(".*"):
+            left.unlink()
 
 
 def reopen_last_batch(checkpoint: str) -> int | None:

@@ -70,6 +70,7 @@ class Run:
             for step in steps:
                 if checkpoint := self.checkpoint(step):
                     held.enter_context(self._locked(spark, step, checkpoint))
+                    checkpoints.sweep(checkpoint)
                     self._refuse_half_a_step(spark, step, checkpoint)
                     self._tell_partitions(spark, step, checkpoint)
                     self._claim(spark, step, checkpoint, source, sink)

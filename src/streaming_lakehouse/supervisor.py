@@ -55,6 +55,8 @@ class Supervisor:
         finally:
             for step in self.queries:
                 self._end(step)
+            for step in self.queries:
+                self._note_dropped(step)
         return len(self.queries) == len(self.steps)
 
     def _watch(self) -> None:
@@ -62,13 +64,19 @@ class Supervisor:
             has_ended = not query.isActive  # asked first, so that nothing of it comes after what is told now
             _raise_failure(step, query)
             self._show(step)
-            if has_ended and not self.trigger.is_available_now:
+            if has_ended and not self._is_done(step):
                 raise LakehouseError(
                     f"step {step!r} was stopped from outside of this run, as by another on its checkpoint; see that "
                     "there is one alone, and start again"
                 )
             if has_ended:
                 self.board.ended(step)
+
+    def _is_done(self, step: str) -> bool:
+        """True where it ended by itself: with available-now, and in no batch. A stop between two cannot be told."""
+        checkpoint = self.checkpoint(step)
+        in_batch = checkpoint and checkpoints.newest_begun(checkpoint) != checkpoints.newest_ended(checkpoint)
+        return self.trigger.is_available_now and not in_batch
 
     def _show(self, step: str) -> None:
         self.board.show(step, self.queries[step])
@@ -91,20 +99,27 @@ class Supervisor:
         return self.trigger.is_micro_batch and query.isActive and query.status["isTriggerActive"]
 
     def _end(self, step: str) -> None:
-        """Stops what still runs, whatever has gone wrong; rows that were dropped stay on record for the next run."""
+        """Stops what still runs, whatever has gone wrong."""
         with suppress(*FAULTS):  # as of a JVM that has ended: the others are stopped all the same
             self.queries[step].stop()
             self.board.show(step, self.queries[step])
+
+    def _note_dropped(self, step: str) -> None:
+        """Rows that were dropped stay on record: for Spark their batch is done, and the next run would end well."""
         dropped, checkpoint = self.board.states[step].dropped, self.checkpoint(step)
         if dropped and checkpoint:
-            checkpoints.note_dropped(checkpoint, dropped)
+            try:
+                checkpoints.note_dropped(checkpoint, dropped)
+            except OSError as error:
+                told = tell_dropped(step, dropped, checkpoint)
+                raise LakehouseError(f"{told} (the next run will not know of it: {error})") from error
 
 
 def tell_dropped(step: str, rows: int, checkpoint: str | None) -> str:
-    return (
-        f"step {step!r} failed: Spark dropped {rows:,} rows behind the watermark, which silver should have kept back, "
-        f"so its table lacks them: move the table and the checkpoint {checkpoint} away, to make it anew from silver"
-    )
+    told = f"step {step!r} failed: Spark dropped {rows:,} rows behind the watermark, which silver should have kept back"
+    if checkpoint is None:  # of a sink that begins anew each time
+        return told
+    return f"{told}, so its table lacks them: move the table and {checkpoint} away, to make both anew from silver"
 
 
 def _raise_failure(step: str, query: StreamingQuery) -> None:

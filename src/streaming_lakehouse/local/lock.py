@@ -29,15 +29,16 @@ def checkpoint_lock(spark: SparkSession, checkpoint: Path, what: str) -> Iterato
     nobody else may write. The operating system frees the lock with the process, so that none is ever left behind.
     """
     path = checkpoint.parent / f".{checkpoint.name}.lock"
+    name = path.resolve()  # the file by whatever way it is reached
     with _holding:
-        if path in _held:
+        if name in _held:
             raise LakehouseError(f"{what} is being run by this very process (checkpoint {checkpoint}); stop that first")
-        _held.add(path)
+        _held.add(name)
     try:
         with _locked(spark, path, f"{what} is being run by another process (checkpoint {checkpoint}); stop that first"):
             yield
     finally:
-        _held.discard(path)
+        _held.discard(name)
 
 
 @contextmanager

@@ -57,8 +57,7 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
         from streaming_lakehouse.sources.generator_stream import FORMAT, GeneratorStream
     except ModuleNotFoundError as error:
         raise LakehouseError(
-            "source 'generator' needs a newer Spark than this runtime has; take files, kafka or eventhubs here, "
-            "or rate-micro-batch, which makes events too"
+            "source 'generator' needs a newer Spark than this runtime has; take files, kafka or eventhubs here"
         ) from error
     spark.dataSource.register(GeneratorStream)
     options = {**request.options, "pipeline": request.pipeline.name}
