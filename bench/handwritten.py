@@ -40,13 +40,12 @@ def our_session() -> SparkSession:
     return get_session()
 
 
-def our_batches(spark: SparkSession) -> dict[str, dict[str, str]]:
-    """As in streaming_lakehouse.sources.kafka and streaming_lakehouse.sources.delta."""
-    return {
-        "kafka": {"maxOffsetsPerTrigger": "350000", "kafka.max.poll.records": "10000"},
-        "bronze": {"maxFilesPerTrigger": str(2**31 - 1)},
-        "silver": {"maxFilesPerTrigger": str(2**31 - 1)},
-    }
+# As in streaming_lakehouse.sources.kafka and streaming_lakehouse.sources.delta.
+OUR_BATCHES = {
+    "kafka": {"maxOffsetsPerTrigger": "350000", "kafka.max.poll.records": "10000"},
+    "bronze": {"maxFilesPerTrigger": str(2**31 - 1)},
+    "silver": {"maxFilesPerTrigger": str(2**31 - 1)},
+}
 
 
 def default_session() -> SparkSession:
@@ -262,7 +261,7 @@ def main() -> None:
     seconds: dict[str, float] = {}
     with timed(seconds, "total"):
         spark = default_session() if chosen.defaults else our_session()
-        weather = Weather(spark, chosen.root, {} if chosen.defaults else our_batches(spark))
+        weather = Weather(spark, chosen.root, {} if chosen.defaults else OUR_BATCHES)
         with timed(seconds, "bronze"):
             weather.bronze(chosen.bootstrap_servers, chosen.topic)
         with timed(seconds, "silver"):

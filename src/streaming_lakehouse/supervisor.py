@@ -64,19 +64,19 @@ class Supervisor:
             has_ended = not query.isActive  # asked first, so that nothing of it comes after what is told now
             _raise_failure(step, query)
             self._show(step)
-            if has_ended and not self._is_done(step):
-                raise LakehouseError(
-                    f"step {step!r} was stopped from outside of this run, as by another on its checkpoint; see that "
-                    "there is one alone, and start again"
-                )
             if has_ended:
+                self._refuse_to_be_stopped(step)
                 self.board.ended(step)
 
-    def _is_done(self, step: str) -> bool:
-        """True where it ended by itself: with available-now, and in no batch. A stop between two cannot be told."""
+    def _refuse_to_be_stopped(self, step: str) -> None:
+        """By itself a query ends with available-now, and in no batch. A stop between two batches cannot be told."""
         checkpoint = self.checkpoint(step)
         in_batch = checkpoint and checkpoints.newest_begun(checkpoint) != checkpoints.newest_ended(checkpoint)
-        return self.trigger.is_available_now and not in_batch
+        if in_batch or not self.trigger.is_available_now:
+            raise LakehouseError(
+                f"step {step!r} was stopped from outside of this run, as by another on its checkpoint; see that there "
+                "is one alone, and start again"
+            )
 
     def _show(self, step: str) -> None:
         self.board.show(step, self.queries[step])

@@ -73,7 +73,7 @@ class SilverBatches:
     """Writes one micro-batch of what `read` gives after the other: `foreachBatch` calls it.
 
     A batch is two commits, quarantine first, then silver; each is made once, however often the batch is repeated.
-    Every decision follows from the batch and from what silver held before it, so that a repeat decides the same.
+    Every decision follows from the batch, the rules, and what silver held before it: a repeat decides the same.
     """
 
     silver: Silver
