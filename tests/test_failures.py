@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from conftest import RunWeather
+from deltalake import DeltaTable
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, functions as F
 
+from streaming_lakehouse.domains.weather import pipeline as weather
+from streaming_lakehouse.domains.weather.gold import device_hourly
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.failures import explained
 from streaming_lakehouse.local.ports import free_port
 
@@ -93,3 +100,40 @@ def test_what_spark_puts_around_a_message_is_left_out() -> None:
         "down SQLSTATE: XXKST\n=== Streaming Query ===\nIdentifier: [id = 8ff8c549-01a9]\nLakehouseError: of the plan"
     )
     assert explained(PySparkException(framed)) == "The moon is down"
+
+
+def wider(rows: DataFrame) -> DataFrame:
+    return rows.withColumn("note", F.lit("new"))
+
+
+def distinct(rows: DataFrame) -> DataFrame:
+    return rows.dropDuplicatesWithinWatermark(["event_id"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (lambda rows: wider(device_hourly(rows)), r": gold.weather_device_hourly has other columns .* \(new: note\)"),
+        (lambda rows: device_hourly(distinct(rows)), " failed: the state in its checkpoint is of other aggregates"),
+    ],
+    ids=["columns", "state"],
+)
+def test_a_transform_that_was_changed_is_told(
+    run_weather: RunWeather,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: Callable[[DataFrame], DataFrame],
+    told: str,
+) -> None:
+    """What the line advises helps: made anew, the table is of all that silver has."""
+    run_weather(options={"numRows": "3000"})
+    hourly, *others = weather.PIPELINE.gold
+    changed_pipeline = replace(weather.PIPELINE, gold=(replace(hourly, transform=changed), *others))
+    monkeypatch.setattr(weather, "PIPELINE", changed_pipeline)
+    with pytest.raises(LakehouseError, match=f"step 'weather_device_hourly'{told}.*move .*away"):
+        run_weather(options={"numRows": "15000"})
+    shutil.rmtree(tmp_path / "lake/gold/weather_device_hourly")
+    shutil.rmtree(tmp_path / "lake/_checkpoints/weather/weather_device_hourly")
+    run_weather(options={"numRows": "15000"})
+    table = DeltaTable(tmp_path / "lake/gold/weather_device_hourly")
+    assert sum(table.to_pyarrow_table()["readings"].to_pylist()) > 3_000

@@ -112,6 +112,47 @@ def test_a_step_that_somebody_else_stops_is_no_success(spark: SparkSession, tmp_
         supervised(("silver",), start, tmp_path, trigger=trigger).run(slow.stop)
 
 
+def test_a_step_that_somebody_else_stops_is_no_success_of_a_run_that_is_stopped_either(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Its name is told, although the run was to end anyhow: two runs on one checkpoint corrupt it."""
+    slow = Slow(spark, tmp_path)
+
+    def start(step: str) -> StreamingQuery:
+        query = slow.start(step)
+        if step == "silver":
+            slow.is_waited_for.set()
+            assert slow.is_begun.wait(PATIENCE_SECONDS)
+            query.stop()
+        else:
+            slow.stop.set()
+        return query
+
+    with pytest.raises(LakehouseError, match="step 'silver' was stopped from outside of this run"):
+        supervised(("bronze", "silver"), start, tmp_path, Waiting(slow, "bronze", "silver")).run(slow.stop)
+    assert not spark.streams.active
+
+
+def test_of_a_run_that_is_stopped_those_steps_are_done_that_had_ended(spark: SparkSession, tmp_path: Path) -> None:
+    """A gold table that is complete is not told as one that was stopped."""
+    slow = Slow(spark, tmp_path)
+    (tmp_path / "empty").mkdir()
+
+    def start(step: str) -> StreamingQuery:
+        if step == "bronze":
+            slow.stop.set()
+            return slow.start(step)
+        empty = spark.readStream.schema("value STRING").text(str(tmp_path / "empty"))
+        query = empty.writeStream.format("noop").option("checkpointLocation", str(tmp_path / step))
+        ended = query.trigger(availableNow=True).start()
+        assert ended.awaitTermination(PATIENCE_SECONDS)
+        return ended
+
+    board = Waiting(slow, "bronze", "hourly")
+    assert supervised(("bronze", "hourly"), start, tmp_path, board, "available-now").run(slow.stop) is False
+    assert {step: state.is_done for step, state in board.states.items()} == {"bronze": False, "hourly": True}
+
+
 def start_dropping(spark: SparkSession, checkpoint: Path) -> StreamingQuery:
     """A query whose rows are an hour earlier with each batch: Spark drops those behind the watermark."""
     numbers = spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).load()

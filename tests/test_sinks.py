@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,11 +20,12 @@ from confluent_kafka.admin import AdminClient
 from conftest import RunWeather, run_at
 from deltalake import DeltaTable
 from namespace import Namespace
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
-from streaming_lakehouse.sinks import Outlet, files, foreach, kafka
+from streaming_lakehouse.settings import Table
+from streaming_lakehouse.sinks import Outlet, delta, files, foreach, kafka
 
 HOURLY = "weather_device_hourly"
 HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
@@ -418,3 +420,24 @@ def test_a_log_of_files_that_was_drawn_together_tells_its_newest_batch(tmp_path:
     for entry in ("8", "9.compact", ".9.compact.crc"):
         (log / entry).touch()
     assert max(files._batches(str(tmp_path))) == 9
+
+
+def test_a_table_with_other_columns_than_its_rows_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """A merge would leave out what is new, an append fill up what is gone, and both without a word."""
+    table = Table("gold", "totals", path=str(tmp_path / "totals"))
+
+    def rows(schema: str) -> DataFrame:
+        return spark.createDataFrame([], schema)
+
+    delta.refuse_other_columns(rows("device string"), table, "rebuild")
+    delta.ensure(spark, table, rows("device string, total bigint").schema)
+    delta.refuse_other_columns(rows("TOTAL bigint, device string"), table, "rebuild")
+    delta.widen(spark, table, rows("`wind-speed` double").schema.fields)
+    for schema, told in {
+        "device string, total bigint, `wind-speed` double, x int": "(new: x); rebuild",
+        "device string, `wind-speed` double": "(gone: total); rebuild",
+        "device string, x int, `wind-speed` double": "(new: x; gone: total); rebuild",
+        "device string, total double, `wind-speed` double": "total is bigint there and double in the pipeline; rebuild",
+    }.items():
+        with pytest.raises(LakehouseError, match=re.escape(told)):
+            delta.refuse_other_columns(rows(schema), table, "rebuild")

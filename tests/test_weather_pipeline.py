@@ -6,15 +6,18 @@ import bz2
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import RunWeather
 from deltalake import DeltaTable
 from oracle import Account, RawRecord, check, read_files, read_topic
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, types as T
 
+from streaming_lakehouse.domains.weather import pipeline as weather
 from streaming_lakehouse.domains.weather.events import EVENTS
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.generation import Shares, records
 from streaming_lakehouse.layers.silver import schema as silver_schema
 from streaming_lakehouse.local.broker import Broker, create_topic
@@ -120,6 +123,48 @@ def test_from_files_half_of_them_between_two_runs(run_weather: RunWeather, tmp_p
     account = check(tmp_path / "lake", read_files(folder))
     assert account.rows_in == 9_502
     assert account.duplicates + account.late > 1_300
+
+
+def declared_with(monkeypatch: pytest.MonkeyPatch, field: T.StructField, **changes: str) -> None:
+    """Weather as it would be with this field beside its own."""
+    schema = T.StructType([*WEATHER.silver.schema.fields, field])
+    silver = replace(WEATHER.silver, schema=schema, **changes)  # type: ignore[arg-type]
+    monkeypatch.setattr(weather, "PIPELINE", replace(WEATHER, silver=silver))
+
+
+def test_a_pipeline_that_gains_a_field_goes_on_over_its_tables(
+    run_weather: RunWeather, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came before has nulls in the new column; where that would not do, the run is refused before it writes."""
+    folder = tmp_path / "landing" / "weather_readings"
+    folder.mkdir(parents=True)
+
+    def arrives(name: str, time: str, **fields: object) -> None:
+        reading = {"event_id": name, "device": "d", "time": time, "temperature_c": 10, **fields}
+        (folder / f"{name}.jsonl").write_text(json.dumps(reading) + "\n")
+        run_weather("files", {"path": str(folder.parent)})
+
+    def silver() -> list[tuple[object, ...]]:
+        rows = DeltaTable(tmp_path / "lake/silver/weather_readings").to_pyarrow_table().to_pylist()
+        return sorted((row["event_id"], row.get("battery_v"), row["_rescued_data"]) for row in rows)
+
+    arrives("a", "2026-01-01T00:10:00Z", battery_v=3.5)
+    declared_with(monkeypatch, T.StructField("battery_v", T.DoubleType()))
+    arrives("b", "2026-01-01T00:20:00Z", battery_v=3.6)
+    arrives("c", "2026-01-01T05:00:00Z", battery_v=3.7)
+    assert silver() == [("a", None, '{"battery_v":3.5}'), ("b", 3.6, None), ("c", 3.7, None)]
+    assert caplog.text.count("silver.weather_readings has got what is new in the pipeline: battery_v") == 1
+    hourly = DeltaTable(tmp_path / "lake/gold/weather_device_hourly").to_pyarrow_table().to_pylist()
+    assert [row["readings"] for row in hourly] == [2]
+
+    before = versions(tmp_path / "lake")
+    declared_with(monkeypatch, T.StructField("battery_v", T.StringType()))
+    with pytest.raises(LakehouseError, match="battery_v is double there and string in the pipeline; give it back its"):
+        arrives("d", "2026-01-01T05:01:00Z", battery_v="low")
+    declared_with(monkeypatch, T.StructField("number", T.StringType()), key="number")
+    with pytest.raises(LakehouseError, match=r"silver\.weather_readings has no column number; rebuild: move away"):
+        arrives("e", "2026-01-01T05:02:00Z", number="5")
+    assert versions(tmp_path / "lake") == before
 
 
 def test_from_the_generator_in_batches_that_resume(run_weather: RunWeather, tmp_path: Path) -> None:

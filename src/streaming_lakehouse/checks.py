@@ -231,6 +231,14 @@ RULES = (
         lambda query: query.compute != "local" and query.source == "socket",
     ),
     Rule(
+        "generator-needs-spark-4.2",
+        "serverless compute has an older Spark, where a stream made in Python takes no limit and no available-now",
+        "use the source files, kafka or eventhubs",
+        "https://issues.apache.org/jira/browse/SPARK-55304",
+        By.DATABRICKS,
+        lambda query: query.compute == "serverless" and query.source == "generator",
+    ),
+    Rule(
         "foreach-writes-here",
         "its writer's files are on the disk of whichever worker writes them: off this machine they would be scattered",
         "use another sink, or copy the writer in sinks/foreach.py for a system that all workers reach",

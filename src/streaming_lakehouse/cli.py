@@ -38,12 +38,11 @@ class Group(TyperGroup):
 class RunCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """The pipelines with their steps, and what each source takes: asked of them, and only when help is."""
-        from streaming_lakehouse.pipeline import load_pipeline, pipeline_names
+        from streaming_lakehouse.pipeline import pipeline_names
         from streaming_lakehouse.sinks import find_sink
         from streaming_lakehouse.sources import find_source
 
-        pipelines = [(name, ", ".join(_steps(load_pipeline(name)))) for name in pipeline_names()]
-        _section(formatter, "Pipelines and their steps", pipelines)
+        _section(formatter, "Pipelines and their steps", [(name, _told_steps(name)) for name in pipeline_names()])
         sources = [(name, _listed(find_source(name).accepts)) for name in SOURCES]
         _section(formatter, "Each --source and its --option names", sources)
         sinks = [(name, _listed(find_sink(name).options.accepts) or "none") for name in SINKS]
@@ -90,6 +89,16 @@ _GENERATE_EXAMPLES = [
 
 def _steps(pipeline: Any) -> tuple[str, ...]:
     return (*pipeline.steps, "hot") if pipeline.hot else tuple(pipeline.steps)
+
+
+def _told_steps(name: str) -> str:
+    """A pipeline's steps, or what is wrong with it: the help is there all the same."""
+    from streaming_lakehouse.pipeline import load_pipeline
+
+    try:
+        return ", ".join(_steps(load_pipeline(name)))
+    except LakehouseError as error:
+        return str(error)
 
 
 def _section(formatter: Any, heading: str, lines: list[tuple[str, str]]) -> None:

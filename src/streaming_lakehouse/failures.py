@@ -51,6 +51,15 @@ _KNOWN = (
         "the table it reads was made anew since; move this step's table and checkpoint away too, to rebuild it",
     ),
     (
+        r"DELTA_SCHEMA_CHANGED|DELTA_STREAMING_INCOMPATIBLE_SCHEMA_CHANGE",
+        "the table it reads has got other columns since; start again: the run goes on where it stopped",
+    ),
+    (
+        r"STATE_STORE_(?:KEY|VALUE)_SCHEMA_NOT_COMPATIBLE|STREAMING_STATEFUL_OPERATOR_NOT_MATCH",
+        "the state in its checkpoint is of other aggregates, as after a change of its transform; move this step's "
+        "table and checkpoint away, to make both anew",
+    ),
+    (
         r"Answer from Java side is empty|trying to connect to the Java server|Error while sending or receiving|"
         r"does not exist in the JVM|\AAn error occurred while calling \S+\s*\Z",
         _JVM_ENDED,

@@ -131,9 +131,17 @@ def pipeline_names() -> list[str]:
 
 
 def load_pipeline(name: str) -> Pipeline:
-    """The pipeline declared in `domains/<name>/pipeline.py`. Raises LakehouseError where there is none."""
+    """The pipeline declared in `domains/<name>/pipeline.py`.
+
+    Raises LakehouseError where there is none, or where it has another name: a copy that kept its pattern's would go on
+    with the pattern's checkpoints.
+    """
     names = pipeline_names()
     if name not in names:
         raise LakehouseError(f"there is no pipeline {name!r}{did_you_mean(name, names)}")
     declared: Pipeline = importlib.import_module(f"{domains.__name__}.{name}.pipeline").PIPELINE
+    if declared.name != name:
+        raise LakehouseError(
+            f"domains/{name}/pipeline.py declares a pipeline {declared.name!r}; call it {name!r} there"
+        )
     return declared

@@ -30,9 +30,10 @@ class Supervisor:
     trigger: Trigger
     board: Board
     queries: dict[str, StreamingQuery] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
 
     def run(self, stop: threading.Event) -> bool:
-        """True when all have done what there was; False where `stop` was set before, and they were stopped.
+        """True when all have done what there was; False where `stop` was set before, and some were stopped.
 
         Raises LakehouseError with the step's name where one fails, or loses rows, after all others were stopped.
         """
@@ -46,7 +47,7 @@ class Supervisor:
             while running := [step for step, query in self.queries.items() if query.isActive]:
                 if stop.is_set():
                     self._stop_at_batch_boundary()
-                    return False
+                    return self._are_done
                 # Waits in the JVM, so that the end of a query is known at once; a signal is seen when it comes back.
                 with _named(running[0]):
                     self.queries[running[0]].awaitTermination(_LOOK_SECONDS)  # type: ignore[arg-type]  # takes fractions
@@ -57,16 +58,27 @@ class Supervisor:
                 self._end(step)
             for step in self.queries:
                 self._note_dropped(step)
-        return len(self.queries) == len(self.steps)
+        return self._are_done
+
+    @property
+    def _are_done(self) -> bool:
+        return self.done == {*self.steps}
 
     def _watch(self) -> None:
-        for step, query in self.queries.items():
-            has_ended = not query.isActive  # asked first, so that nothing of it comes after what is told now
-            _raise_failure(step, query)
-            self._show(step)
-            if has_ended:
-                self._refuse_to_be_stopped(step)
-                self.board.ended(step)
+        for step in self.queries:
+            self._has_ended(step)
+
+    def _has_ended(self, step: str) -> bool:
+        """True where it has done all there was. Raises LakehouseError where it has failed."""
+        query = self.queries[step]
+        has_ended = not query.isActive  # asked first, so that nothing of it comes after what is told now
+        _raise_failure(step, query)
+        self._show(step)
+        if has_ended:
+            self._refuse_to_be_stopped(step)
+            self.board.ended(step)
+            self.done.add(step)
+        return has_ended
 
     def _refuse_to_be_stopped(self, step: str) -> None:
         """By itself a query ends with available-now, and in no batch. A stop between two batches cannot be told."""
@@ -90,10 +102,10 @@ class Supervisor:
             while self._is_in_batch(query) and query.lastProgress == before:
                 time.sleep(_POLL_SECONDS)
                 self._show(step)
-            _raise_failure(step, query)  # before our own stop, which may leave an exception of its own
-            query.stop()
-            self._show(step)
-            self.board.stopped(step)
+            if not self._has_ended(step):  # asked before our own stop, which may leave an exception of its own
+                query.stop()
+                self._show(step)
+                self.board.stopped(step)
 
     def _is_in_batch(self, query: StreamingQuery) -> bool:
         return self.trigger.is_micro_batch and query.isActive and query.status["isTriggerActive"]

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession, types as T
 
 from streaming_lakehouse.domains.weather.pipeline import PIPELINE
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.expectations import expect, expect_or_fail
+from streaming_lakehouse.expectations import expect, expect_or_drop, expect_or_fail
 from streaming_lakehouse.layers.silver import SilverBatches, Tables, check, read
 from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sinks import delta
@@ -171,6 +171,30 @@ def test_a_batch_that_is_repeated_after_a_crash_is_written_once(
     lake.started()(second, 1)
     assert lake.silver() == [("a", 0), ("b", 2), ("z", 1)]
     assert lake.quarantine() == [(3, ["is_first_delivery"]), (4, ["is_on_time"])]
+
+
+@pytest.mark.parametrize("dies_again", [False, True])
+def test_other_rules_than_the_run_that_died_had_put_no_record_in_two_tables_or_in_none(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, dies_again: bool
+) -> None:
+    """What quarantine has of the batch stays there, by the rules of then; the rest is judged by those of now."""
+
+    def dying_between_the_commits(*, refuses: str) -> None:
+        with monkeypatch.context() as patch, pytest.raises(ConnectionResetError):
+            patch.setattr(delta, "write_batch", dying_after(1))
+            judging(refuses)(batch, 0)
+
+    def judging(refused: str) -> Callable[[DataFrame, int], None]:
+        return lake.started(expectations=(expect_or_drop(f"is_not_{refused}", f"event_id <> '{refused}'"),))
+
+    batch = lake.batch(("x", NOON), ("y", NOON), ("z", NOON))
+    dying_between_the_commits(refuses="x")
+    if dies_again:
+        dying_between_the_commits(refuses="y")
+    judging("y")(batch, 0)
+    judging("z")(batch, 0)
+    assert lake.silver() == [("z", 2)]
+    assert lake.quarantine() == [(0, ["is_not_x"]), (1, ["is_not_y"])]
 
 
 @pytest.mark.parametrize("deleted", ["event_id = 'a'", "true"], ids=["its rows", "all rows"])

@@ -73,7 +73,8 @@ class SilverBatches:
     """Writes one micro-batch of what `read` gives after the other: `foreachBatch` calls it.
 
     A batch is two commits, quarantine first, then silver; each is made once, however often the batch is repeated.
-    Every decision follows from the batch, the rules, and what silver held before it: a repeat decides the same.
+    Every decision follows from the batch, the rules, and what silver held before it: a repeat decides the same. Where
+    other rules were deployed before the repeat, what is in quarantine already stays there, and they judge the rest.
     """
 
     silver: Silver
@@ -88,18 +89,33 @@ class SilverBatches:
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
         with delta.kept(judged) as rows:
             if self.is_first:
-                self._catch_up(rows.sparkSession)
-            if not (self.is_first and self.newest is not None and self._is_committed(rows)):
+                self._go_on(rows, batch_id)
+            else:
                 self._divide(rows, batch_id)
         self.is_first = False
 
-    def _divide(self, rows: DataFrame, batch_id: int) -> None:
+    def _go_on(self, rows: DataFrame, batch_id: int) -> None:
+        """The first batch of a process may be one that a run has begun before, and died in.
+
+        One that is in silver must not be judged again: all of its events would be repeats of themselves.
+        """
+        self._catch_up(rows.sparkSession)
+        accepted = self._places(rows, self.tables.silver) if self.newest is not None else None
+        if accepted is not None and not accepted.isEmpty():
+            return
+        rejected = self._places(rows, self.tables.quarantine)
+        if rejected is None or rejected.isEmpty():
+            self._divide(rows, batch_id)
+        else:
+            self._divide(rows.join(rejected, list(PLACE), "left_anti"), batch_id, is_rest=True)
+
+    def _divide(self, rows: DataFrame, batch_id: int, *, is_rest: bool = False) -> None:
         told = self._told_of(rows)
         with delta.kept(self._repeats(rows)) as repeats:
             repeated = repeats.count()
             accepted = told.on_time - repeated
             decided = self._decided(rows, repeats, repeated)
-            self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted)
+            self._write(decided, batch_id, accepted=accepted, rejected=told.rows - accepted, is_rest=is_rest)
 
     def _told_of(self, rows: DataFrame) -> Row:
         """`rows` in the batch and those `on_time`; what `expect` watches is told at once."""
@@ -120,15 +136,14 @@ class SilverBatches:
             self.newest = _newest(delta.read(spark, self.tables.silver), self.silver)
         self.transaction_id = checkpoints.identity(self.checkpoint)
 
-    def _is_committed(self, rows: DataFrame) -> bool:
-        """True where this batch is in silver already: a run died after the commit and before the checkpoint knew.
-
-        The batch must then not be judged again, since all of its events would be repeats of themselves.
-        """
+    def _places(self, rows: DataFrame, table: Table) -> DataFrame | None:
+        """Where those of the batch lie that are in `table`; None where there is no table."""
+        if not delta.exists(rows.sparkSession, table):
+            return None
         ends = rows.agg(F.unix_micros(F.min("ingested_at")), F.unix_micros(F.max("ingested_at"))).collect()[0]
         of_then = F.col("ingested_at").between(*(F.timestamp_micros(F.lit(end)) for end in ends))
-        written = delta.read(rows.sparkSession, self.tables.silver).where(of_then).select(*PLACE)
-        return not written.join(rows.select(*PLACE), list(PLACE), "left_semi").isEmpty()
+        written = delta.read(rows.sparkSession, table).where(of_then).select(*PLACE)
+        return written.join(rows.select(*PLACE), list(PLACE), "left_semi")
 
     def _decided(self, rows: DataFrame, repeats: DataFrame, repeated: int) -> DataFrame:
         """The rows with all reasons against them in `failed_expectations`."""
@@ -138,11 +153,12 @@ class SilverBatches:
             failed = failed.when(F.col("is_repeat"), F.array(F.lit(REPEATED)))
         return rows.withColumn("failed_expectations", failed.otherwise(no_failures()))
 
-    def _write(self, rows: DataFrame, batch_id: int, *, accepted: int, rejected: int) -> None:
+    def _write(self, rows: DataFrame, batch_id: int, *, accepted: int, rejected: int, is_rest: bool) -> None:
         """A table that gets no row is made without, where it is missing: after its first batch a step has them all."""
         spark, tables = rows.sparkSession, self.tables
         if rejected:
-            self._append(batch_id, rows.where(~is_valid()).select(*QUARANTINE.names), tables.quarantine)
+            rest = rows.where(~is_valid()).select(*QUARANTINE.names)
+            self._append(batch_id, rest, tables.quarantine, is_known=is_rest)
         else:
             delta.ensure(spark, tables.quarantine, QUARANTINE)
         if accepted:
@@ -162,9 +178,13 @@ class SilverBatches:
         self._append(batch_id, events.observe(seen, newest), self.tables.silver)
         self.newest = max(at for at in (self.newest, seen.get["newest"]) if at is not None)
 
-    def _append(self, batch_id: int, rows: DataFrame, table: Table) -> None:
-        """Once, and on record: by its number alone nobody could tell later whether the batch had rows for `table`."""
-        delta.write_batch(rows, table, mode="append", transaction_id=self.transaction_id, batch_id=batch_id)
+    def _append(self, batch_id: int, rows: DataFrame, table: Table, *, is_known: bool = False) -> None:
+        """Once, and on record: by its number alone nobody could tell later whether the batch had rows for `table`.
+
+        Where the table has rows of the batch, and `is_known` says so, Delta must not skip these for them.
+        """
+        transaction_id = None if is_known else self.transaction_id
+        delta.write_batch(rows, table, mode="append", transaction_id=transaction_id, batch_id=batch_id)
         if table.path:  # a catalog's table is not looked at for it
             checkpoints.note_written(self.checkpoint, table.layer, batch_id)
 

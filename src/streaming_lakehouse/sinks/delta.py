@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.options import Options
 from streaming_lakehouse.settings import Table
 from streaming_lakehouse.sinks import Outlet, Query, Sink
+
+log = logging.getLogger(__name__)
 
 
 def append_stream(rows: DataFrame, table: Table, query: Query) -> StreamingQuery:
@@ -25,15 +29,15 @@ def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], que
     return query.writer(rows).foreachBatch(write).start()
 
 
-def write_batch(rows: DataFrame, table: Table, *, mode: str, transaction_id: str, batch_id: int) -> None:
+def write_batch(rows: DataFrame, table: Table, *, mode: str, transaction_id: str | None, batch_id: int) -> None:
     """Appends a micro-batch, or overwrites the table with it, once, however often it is called for the same batch.
 
     `transaction_id` belongs to one checkpoint: a new checkpoint numbers its batches from 0 again, and under the old
-    id Delta would take its first batches for repeats and skip them without a word.
+    id Delta would take its first batches for repeats and skip them without a word. Without one it is written each time.
     """
-    writer = (
-        rows.write.format("delta").mode(mode).option("txnAppId", transaction_id).option("txnVersion", str(batch_id))
-    )
+    writer = rows.write.format("delta").mode(mode)
+    if transaction_id is not None:
+        writer = writer.option("txnAppId", transaction_id).option("txnVersion", str(batch_id))
     if table.path:
         writer.save(table.path)
     else:
@@ -79,6 +83,46 @@ def ensure(spark: SparkSession, table: Table, schema: T.StructType) -> None:
 
     builder = DeltaTable.createIfNotExists(spark).addColumns(schema)
     (builder.location(table.path) if table.path else builder.tableName(str(table.name))).execute()
+
+
+def lacking(spark: SparkSession, table: Table, schema: T.StructType, remedy: str) -> list[T.StructField]:
+    """The columns of `schema` that a table does not have.
+
+    Raises LakehouseError where it has one of another type: Delta would refuse the first batch, and each repeat of it.
+    """
+    there = {column.name.lower(): column.dataType.simpleString() for column in read(spark, table).schema}
+    known = [column for column in schema if column.name.lower() in there]
+    differing = [
+        f"{column.name} is {there[column.name.lower()]} there and {column.dataType.simpleString()} in the pipeline"
+        for column in known
+        if column.dataType.simpleString() != there[column.name.lower()]
+    ]
+    if differing:
+        raise LakehouseError(f"{table} has another type for a column: {', '.join(differing)}; {remedy}")
+    return [column for column in schema if column not in known]
+
+
+def widen(spark: SparkSession, table: Table, columns: list[T.StructField]) -> None:
+    """Adds columns to a table; the rows that it has get nulls there."""
+    added = ", ".join(f"`{column.name}` {column.dataType.simpleString()}" for column in columns)
+    spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({added})")
+    log.warning("%s has got what is new in the pipeline: %s", table, ", ".join(column.name for column in columns))
+
+
+def refuse_other_columns(rows: DataFrame, table: Table, remedy: str) -> None:
+    """Raises LakehouseError where the table is there and has other columns than `rows`.
+
+    Delta would refuse some of that with its first batch, and do the rest in silence: a merge leaves new columns out,
+    an append fills those that are gone with nulls.
+    """
+    if not exists(rows.sparkSession, table):
+        return
+    new = [column.name for column in lacking(rows.sparkSession, table, rows.schema, remedy)]
+    names = {name.lower() for name in rows.columns}
+    gone = [name for name in read(rows.sparkSession, table).columns if name.lower() not in names]
+    if new or gone:
+        told = "; ".join(f"{what}: {', '.join(each)}" for what, each in (("new", new), ("gone", gone)) if each)
+        raise LakehouseError(f"{table} has other columns than its transform now gives ({told}); {remedy}")
 
 
 def exists(spark: SparkSession, table: Table) -> bool:
