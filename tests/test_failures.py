@@ -12,13 +12,16 @@ import pytest
 from conftest import RunWeather
 from deltalake import DeltaTable
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession, functions as F
+from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 
 from streaming_lakehouse.domains.weather import pipeline as weather
 from streaming_lakehouse.domains.weather.gold import device_hourly
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.failures import explained
 from streaming_lakehouse.local.ports import free_port
+from streaming_lakehouse.settings import Table
+from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sources.delta import stream
 
 
 def failure(spark: SparkSession, form: str, options: dict[str, str], path: str | None = None) -> str:
@@ -102,21 +105,23 @@ def test_what_spark_puts_around_a_message_is_left_out() -> None:
     assert explained(PySparkException(framed)) == "The moon is down"
 
 
-def wider(rows: DataFrame) -> DataFrame:
-    return rows.withColumn("note", F.lit("new"))
-
-
-def distinct(rows: DataFrame) -> DataFrame:
-    return rows.dropDuplicatesWithinWatermark(["event_id"])
-
-
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (lambda rows: wider(device_hourly(rows)), r": gold.weather_device_hourly has other columns .* \(new: note\)"),
-        (lambda rows: device_hourly(distinct(rows)), " failed: the state in its checkpoint is of other aggregates"),
+        (
+            lambda rows: device_hourly(rows).withColumn("note", F.lit("new")),
+            r"gold\.weather_device_hourly lacks what its transform gives now: note",
+        ),
+        (
+            lambda rows: device_hourly(rows).withColumn("device", F.lit(1)),
+            "step 'weather_device_hourly' failed: device is of another type than in the table",
+        ),
+        (
+            lambda rows: device_hourly(rows.dropDuplicatesWithinWatermark(["event_id"])),
+            "step 'weather_device_hourly' failed: the state in its checkpoint is of other aggregates",
+        ),
     ],
-    ids=["columns", "state"],
+    ids=["column", "type", "state"],
 )
 def test_a_transform_that_was_changed_is_told(
     run_weather: RunWeather,
@@ -130,10 +135,25 @@ def test_a_transform_that_was_changed_is_told(
     hourly, *others = weather.PIPELINE.gold
     changed_pipeline = replace(weather.PIPELINE, gold=(replace(hourly, transform=changed), *others))
     monkeypatch.setattr(weather, "PIPELINE", changed_pipeline)
-    with pytest.raises(LakehouseError, match=f"step 'weather_device_hourly'{told}.*move .*away"):
+    with pytest.raises(LakehouseError, match=f"{told}.*move .*away"):
         run_weather(options={"numRows": "15000"})
     shutil.rmtree(tmp_path / "lake/gold/weather_device_hourly")
     shutil.rmtree(tmp_path / "lake/_checkpoints/weather/weather_device_hourly")
     run_weather(options={"numRows": "15000"})
     table = DeltaTable(tmp_path / "lake/gold/weather_device_hourly")
     assert sum(table.to_pyarrow_table()["readings"].to_pylist()) > 3_000
+
+
+def test_a_table_that_gets_a_column_under_a_stream_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    """As silver may, widened by a run of its own, under a gold table that another process keeps."""
+    table = Table("silver", "events", path=str(tmp_path / "events"))
+    delta.ensure(spark, table, T.StructType([T.StructField("id", T.LongType())]))
+    query = (
+        stream(spark, table).writeStream.format("noop").option("checkpointLocation", str(tmp_path / "check")).start()
+    )
+    query.processAllAvailable()
+    delta.widen(spark, table, [T.StructField("name", T.StringType())])
+    with pytest.raises(PySparkException) as failed:
+        query.processAllAvailable()
+        query.awaitTermination(30)
+    assert explained(failed.value).startswith("the table it reads has got other columns since; start again")

@@ -51,6 +51,11 @@ _KNOWN = (
         "the table it reads was made anew since; move this step's table and checkpoint away too, to rebuild it",
     ),
     (
+        r"DELTA_FAILED_TO_MERGE_FIELDS\S* [^\n]*?'(\w+)'",
+        "{0} is of another type than in the table, as after a change of its transform; move this step's table and "
+        "checkpoint away, to make both anew",
+    ),
+    (
         r"DELTA_SCHEMA_CHANGED|DELTA_STREAMING_INCOMPATIBLE_SCHEMA_CHANGE",
         "the table it reads has got other columns since; start again: the run goes on where it stopped",
     ),

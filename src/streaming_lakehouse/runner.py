@@ -74,8 +74,7 @@ class Run:
                     self._refuse_half_a_step(spark, step, checkpoint)
                     self._tell_partitions(spark, step, checkpoint)
                     self._claim(spark, step, checkpoint, source, sink)
-            if "silver" in steps:
-                self._widen_silver(spark)
+                    self._fit_columns(spark, step)
             is_done = self._run(Starter(self, spark, source, sink), board, stop)
             self._note_new_ids(spark, sink)
         return is_done
@@ -199,7 +198,7 @@ class Run:
         there = [table for table in tables if delta.exists(spark, table)]
         gone = [table for table in tables if table not in there]
         filled = [] if checkpoints.has_begun(checkpoint) else [t for t in there if not delta.read(spark, t).isEmpty()]
-        rebuild = f"bring it back, or {self.rebuild(step)}"
+        rebuild = f"bring it back, or {self._rebuild(step)}"
         if filled and step not in _LAYERS and self.sink == sinks.DEFAULT:
             checkpoints.note_rows(checkpoint)
             log.warning(
@@ -219,26 +218,39 @@ class Run:
         for table in there:
             ages.refuse_another_age(step, checkpoint, table, rebuild)
 
-    def rebuild(self, step: str) -> str:
-        """What to do where a step cannot go on over what it has."""
+    def _rebuild(self, step: str) -> str:
         tables = " and ".join(table.place for table in self.tables(step))
         return (
             f"rebuild: move away {self.checkpoint(step)} and {tables}, as far as they are there, and those of the "
             "steps after it"
         )
 
-    def _widen_silver(self, spark: SparkSession) -> None:
-        """Before anybody reads the table: a stream over it ends when its columns change."""
-        table, declared = self.tables("silver")[0], self.pipeline.silver
-        if not delta.exists(spark, table):
-            return
-        remedy = f"give it back its type, or {self.rebuild('silver')}"
-        new = delta.lacking(spark, table, silver.schema(declared), remedy)
+    def _fit_columns(self, spark: SparkSession, step: str) -> None:
+        """The pipeline may have changed since its tables were made; a stream over one ends when its columns change."""
+        for table in self.tables(step):
+            if table.layer == "silver" and delta.exists(spark, table):
+                self._widen_silver(spark, table)
+            if table.layer == "gold" and step != "hot" and delta.exists(spark, table):
+                self._refuse_new_columns(spark, step, table)
+
+    def _widen_silver(self, spark: SparkSession, table: Table) -> None:
+        declared, rebuild = self.pipeline.silver, self._rebuild("silver")
+        schema = silver.schema(declared)
+        delta.refuse_other_types(spark, table, schema, f"give it back its type, or {rebuild}")
+        new = delta.lacking(spark, table, schema)
         for column in new:
             if column.name in (declared.key, declared.event_time):  # by these it tells repeats and late rows
-                raise LakehouseError(f"{table} has no column {column.name}; {self.rebuild('silver')}")
+                raise LakehouseError(f"{table} has no column {column.name}; {rebuild}")
         if new:
             delta.widen(spark, table, new)
+
+    def _refuse_new_columns(self, spark: SparkSession, step: str, table: Table) -> None:
+        """A merge would leave them out without a word, and old rows have nothing to put there."""
+        events = spark.createDataFrame([], silver.schema(self.pipeline.silver))
+        new = delta.lacking(spark, table, self.pipeline.gold_table(step).transform(events).schema)
+        if new:
+            names = ", ".join(column.name for column in new)
+            raise LakehouseError(f"{table} lacks what its transform gives now: {names}; {self._rebuild(step)}")
 
     def tables(self, step: str) -> tuple[Table, ...]:
         """The tables that a step writes."""
@@ -305,10 +317,7 @@ class Starter:
         pipeline, silver_table = self.run.pipeline, self.run.tables("silver")[0]
         delta.ensure(self.spark, silver_table, silver.schema(pipeline.silver))
         events = upstream.stream(self.spark, silver_table)
-        rows = gold.read(events, pipeline.silver, pipeline.gold_table(step))
-        for table in self.run.tables(step):
-            delta.refuse_other_columns(rows, table, self.run.rebuild(step))
-        return gold.start(rows, self.sink, self.run.outlet(step))
+        return gold.start(events, pipeline.silver, pipeline.gold_table(step), self.sink, self.run.outlet(step))
 
     def _start_hot(self) -> StreamingQuery:
         pipeline, records = self.run.pipeline, self.source.read(self.spark, self.run.request)

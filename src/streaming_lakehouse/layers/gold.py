@@ -12,17 +12,13 @@ from streaming_lakehouse.pipeline import Gold, Silver
 from streaming_lakehouse.sinks import Outlet, Sink
 
 
-def read(events: DataFrame, silver: Silver, gold: Gold) -> DataFrame:
-    """What `gold.transform` makes of silver's stream.
+def start(events: DataFrame, silver: Silver, gold: Gold, sink: Sink, outlet: Outlet) -> StreamingQuery:
+    """Sends out what `gold.transform` makes of silver's stream; in append mode a window comes once, when it has closed.
 
     The watermark is silver's own. Silver lets no row pass that is behind it, and gold reads silver's commits whole,
     so that no row is late here.
     """
-    return gold.transform(events.withWatermark(silver.event_time, silver.watermark_delay))
-
-
-def start(rows: DataFrame, sink: Sink, outlet: Outlet) -> StreamingQuery:
-    """Sends out a gold table's rows; in append mode a window comes once, when it has closed."""
     if sink.repeats and outlet.query.checkpoint:
         outlet = replace(outlet, again=checkpoints.reopen_last_batch(outlet.query.checkpoint))
-    return sink.start(rows, outlet)
+    watermarked = events.withWatermark(silver.event_time, silver.watermark_delay)
+    return sink.start(gold.transform(watermarked), outlet)

@@ -107,6 +107,7 @@ class SilverBatches:
         if rejected is None or rejected.isEmpty():
             self._divide(rows, batch_id)
         else:
+            self._note_written(self.tables.quarantine, batch_id)
             self._divide(rows.join(rejected, list(PLACE), "left_anti"), batch_id, is_rest=True)
 
     def _divide(self, rows: DataFrame, batch_id: int, *, is_rest: bool = False) -> None:
@@ -185,6 +186,9 @@ class SilverBatches:
         """
         transaction_id = None if is_known else self.transaction_id
         delta.write_batch(rows, table, mode="append", transaction_id=transaction_id, batch_id=batch_id)
+        self._note_written(table, batch_id)
+
+    def _note_written(self, table: Table, batch_id: int) -> None:
         if table.path:  # a catalog's table is not looked at for it
             checkpoints.note_written(self.checkpoint, table.layer, batch_id)
 

@@ -85,21 +85,27 @@ def ensure(spark: SparkSession, table: Table, schema: T.StructType) -> None:
     (builder.location(table.path) if table.path else builder.tableName(str(table.name))).execute()
 
 
-def lacking(spark: SparkSession, table: Table, schema: T.StructType, remedy: str) -> list[T.StructField]:
-    """The columns of `schema` that a table does not have.
+def lacking(spark: SparkSession, table: Table, schema: T.StructType) -> list[T.StructField]:
+    """The columns of `schema` that a table does not have; one of nulls alone no table keeps."""
+    there = _types(spark, table)
+    return [column for column in schema if column.name.lower() not in there and column.dataType != T.NullType()]
 
-    Raises LakehouseError where it has one of another type: Delta would refuse the first batch, and each repeat of it.
-    """
-    there = {column.name.lower(): column.dataType.simpleString() for column in read(spark, table).schema}
-    known = [column for column in schema if column.name.lower() in there]
+
+def refuse_other_types(spark: SparkSession, table: Table, schema: T.StructType, remedy: str) -> None:
+    """Raises LakehouseError where the table has a column of another type: Delta would refuse the first batch."""
+    there = _types(spark, table)
+    wanted = [(column.name, column.dataType.simpleString()) for column in schema if column.name.lower() in there]
     differing = [
-        f"{column.name} is {there[column.name.lower()]} there and {column.dataType.simpleString()} in the pipeline"
-        for column in known
-        if column.dataType.simpleString() != there[column.name.lower()]
+        f"{name} is {there[name.lower()]} there and {wants} in the pipeline"
+        for name, wants in wanted
+        if wants != there[name.lower()]
     ]
     if differing:
         raise LakehouseError(f"{table} has another type for a column: {', '.join(differing)}; {remedy}")
-    return [column for column in schema if column not in known]
+
+
+def _types(spark: SparkSession, table: Table) -> dict[str, str]:
+    return {column.name.lower(): column.dataType.simpleString() for column in read(spark, table).schema}
 
 
 def widen(spark: SparkSession, table: Table, columns: list[T.StructField]) -> None:
@@ -107,22 +113,6 @@ def widen(spark: SparkSession, table: Table, columns: list[T.StructField]) -> No
     added = ", ".join(f"`{column.name}` {column.dataType.simpleString()}" for column in columns)
     spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({added})")
     log.warning("%s has got what is new in the pipeline: %s", table, ", ".join(column.name for column in columns))
-
-
-def refuse_other_columns(rows: DataFrame, table: Table, remedy: str) -> None:
-    """Raises LakehouseError where the table is there and has other columns than `rows`.
-
-    Delta would refuse some of that with its first batch, and do the rest in silence: a merge leaves new columns out,
-    an append fills those that are gone with nulls.
-    """
-    if not exists(rows.sparkSession, table):
-        return
-    new = [column.name for column in lacking(rows.sparkSession, table, rows.schema, remedy)]
-    names = {name.lower() for name in rows.columns}
-    gone = [name for name in read(rows.sparkSession, table).columns if name.lower() not in names]
-    if new or gone:
-        told = "; ".join(f"{what}: {', '.join(each)}" for what, each in (("new", new), ("gone", gone)) if each)
-        raise LakehouseError(f"{table} has other columns than its transform now gives ({told}); {remedy}")
 
 
 def exists(spark: SparkSession, table: Table) -> bool:
