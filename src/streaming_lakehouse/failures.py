@@ -14,6 +14,7 @@ from streaming_lakehouse.unseen import redacted
 # How Spark and its JVM fail; of one that has ended, py4j has several ways to tell.
 FAULTS = (PySparkException, Py4JError, ConnectionError)
 _JVM_ENDED = "Spark's JVM has ended, killed or out of memory; start again: the run goes on where it stopped"
+_CHANGED = "as after a change of its transform; move this step's table and checkpoint away, to make both anew"
 # What is found in the exception's text, and what it means for the user; {0} is the first group.
 _KNOWN = (
     (
@@ -52,8 +53,7 @@ _KNOWN = (
     ),
     (
         r"DELTA_FAILED_TO_MERGE_FIELDS\S* [^\n]*?'(\w+)'",
-        "{0} is of another type than in the table, as after a change of its transform; move this step's table and "
-        "checkpoint away, to make both anew",
+        f"{{0}} is of another type than in the table, {_CHANGED}",
     ),
     (
         r"DELTA_SCHEMA_CHANGED|DELTA_STREAMING_INCOMPATIBLE_SCHEMA_CHANGE",
@@ -61,8 +61,7 @@ _KNOWN = (
     ),
     (
         r"STATE_STORE_(?:KEY|VALUE)_SCHEMA_NOT_COMPATIBLE|STREAMING_STATEFUL_OPERATOR_NOT_MATCH",
-        "the state in its checkpoint is of other aggregates, as after a change of its transform; move this step's "
-        "table and checkpoint away, to make both anew",
+        f"the state in its checkpoint is of other aggregates, {_CHANGED}",
     ),
     (
         r"Answer from Java side is empty|trying to connect to the Java server|Error while sending or receiving|"

@@ -100,11 +100,10 @@ class SilverBatches:
         One that is in silver must not be judged again: all of its events would be repeats of themselves.
         """
         self._catch_up(rows.sparkSession)
-        accepted = self._places(rows, self.tables.silver) if self.newest is not None else None
-        if accepted is not None and not accepted.isEmpty():
+        if self.newest is not None and self._places(rows, self.tables.silver) is not None:
             return
         rejected = self._places(rows, self.tables.quarantine)
-        if rejected is None or rejected.isEmpty():
+        if rejected is None:
             self._divide(rows, batch_id)
         else:
             self._note_written(self.tables.quarantine, batch_id)
@@ -138,13 +137,14 @@ class SilverBatches:
         self.transaction_id = checkpoints.identity(self.checkpoint)
 
     def _places(self, rows: DataFrame, table: Table) -> DataFrame | None:
-        """Where those of the batch lie that are in `table`; None where there is no table."""
+        """Where those of the batch lie that are in `table` already; None where there are none."""
         if not delta.exists(rows.sparkSession, table):
             return None
         ends = rows.agg(F.unix_micros(F.min("ingested_at")), F.unix_micros(F.max("ingested_at"))).collect()[0]
         of_then = F.col("ingested_at").between(*(F.timestamp_micros(F.lit(end)) for end in ends))
         written = delta.read(rows.sparkSession, table).where(of_then).select(*PLACE)
-        return written.join(rows.select(*PLACE), list(PLACE), "left_semi")
+        places = written.join(rows.select(*PLACE), list(PLACE), "left_semi")
+        return None if places.isEmpty() else places
 
     def _decided(self, rows: DataFrame, repeats: DataFrame, repeated: int) -> DataFrame:
         """The rows with all reasons against them in `failed_expectations`."""
@@ -158,8 +158,9 @@ class SilverBatches:
         """A table that gets no row is made without, where it is missing: after its first batch a step has them all."""
         spark, tables = rows.sparkSession, self.tables
         if rejected:
-            rest = rows.where(~is_valid()).select(*QUARANTINE.names)
-            self._append(batch_id, rest, tables.quarantine, is_known=is_rest)
+            self._append(
+                batch_id, rows.where(~is_valid()).select(*QUARANTINE.names), tables.quarantine, is_rest=is_rest
+            )
         else:
             delta.ensure(spark, tables.quarantine, QUARANTINE)
         if accepted:
@@ -179,12 +180,12 @@ class SilverBatches:
         self._append(batch_id, events.observe(seen, newest), self.tables.silver)
         self.newest = max(at for at in (self.newest, seen.get["newest"]) if at is not None)
 
-    def _append(self, batch_id: int, rows: DataFrame, table: Table, *, is_known: bool = False) -> None:
+    def _append(self, batch_id: int, rows: DataFrame, table: Table, *, is_rest: bool = False) -> None:
         """Once, and on record: by its number alone nobody could tell later whether the batch had rows for `table`.
 
-        Where the table has rows of the batch, and `is_known` says so, Delta must not skip these for them.
+        `is_rest` where the table has others of the batch already: Delta must not skip these for them.
         """
-        transaction_id = None if is_known else self.transaction_id
+        transaction_id = None if is_rest else self.transaction_id
         delta.write_batch(rows, table, mode="append", transaction_id=transaction_id, batch_id=batch_id)
         self._note_written(table, batch_id)
 
