@@ -1,7 +1,7 @@
-"""The weather pipeline in plain PySpark, without a framework: what `lakehouse run weather` is measured against.
+"""The weather pipeline in plain PySpark, without a framework: `lakehouse run weather` is measured against it.
 
-`handwritten.py` has our session and our batch sizes; `handwritten.py --defaults` has Spark's and Delta's own.
-One file, one function a layer; it knows only the faults that the generator makes. Prints its times as a line of JSON.
+`handwritten.py` uses our session and our batch sizes; `handwritten.py --defaults` uses Spark's and Delta's own.
+One function per layer; it handles only the faults that the generator makes. Prints its times as a line of JSON.
 """
 
 import argparse
@@ -31,11 +31,11 @@ RANGES = {
     "rain_mm": ("rain_in_range", 0, 500),
 }
 ENVELOPE = ("key", "value", "headers", "source", "partition", "offset", "source_timestamp", "ingested_at")
-PLACE = ("source", "partition", "offset")
+RECORD_ID = ("source", "partition", "offset")
 
 
 def our_session() -> SparkSession:
-    from streaming_lakehouse.session import get_session  # settings, JVM, jars, class archive; nothing else
+    from streaming_lakehouse.session import get_session
 
     return get_session()
 
@@ -60,7 +60,7 @@ def default_session() -> SparkSession:
 
 
 class Weather:
-    """The three layers below one root. `options` are the readers' options for each source, by its name."""
+    """The three layers below one root. `options` are the reader options of each source, by its name."""
 
     def __init__(self, spark: SparkSession, root: Path, options: dict[str, dict[str, str]]) -> None:
         self.spark, self.root, self.options = spark, root, options
@@ -97,24 +97,24 @@ class Weather:
         writer.option("checkpointLocation", str(checkpoint)).trigger(availableNow=True).start().awaitTermination()
 
     def silver_batch(self, checkpoint: Path, records: DataFrame, batch_id: int) -> None:
-        """Quarantine, then silver; the checkpoint's identity and the batch's number make each append once only."""
+        """Quarantine, then silver; query id and batch number make each append idempotent."""
         batch = {"txnAppId": json.loads((checkpoint / "metadata").read_text())["id"], "txnVersion": str(batch_id)}
         events = to_events(records)
         if not (Path(self.table("silver")) / "_delta_log").is_dir():
-            judged = with_late_and_repeats(events, None, None)
+            validated = with_rejections(events, None, None)
         else:
             silver = self.spark.read.format("delta").load(self.table("silver"))
-            newest = silver.agg(F.max("time")).collect()[0][0]
-            recent = silver.where(F.col("time") >= F.lit(newest - WATERMARK)) if newest else None
-            judged = with_late_and_repeats(events, newest, recent)
-        judged.persist()
+            max_time = silver.agg(F.max("time")).collect()[0][0]
+            recent = silver.where(F.col("time") >= F.lit(max_time - WATERMARK)) if max_time else None
+            validated = with_rejections(events, max_time, recent)
+        validated.persist()
         is_rejected = F.size("failed_expectations") > 0
-        rejected = judged.where(is_rejected).select(*ENVELOPE, "failed_expectations")
+        rejected = validated.where(is_rejected).select(*ENVELOPE, "failed_expectations")
         fields = [field.split()[0] for field in FIELDS.split(", ")]
-        accepted = judged.where(~is_rejected).select(*fields, "_rescued_data", *ENVELOPE[3:])
+        accepted = validated.where(~is_rejected).select(*fields, "_rescued_data", *ENVELOPE[3:])
         for layer, rows in (("quarantine", rejected), ("silver", accepted)):
             rows.write.format("delta").mode("append").options(**batch).save(self.table(layer))
-        judged.unpersist()
+        validated.unpersist()
 
     def gold(self) -> None:
         for name, transform in (
@@ -127,9 +127,9 @@ class Weather:
 
 
 def to_events(records: DataFrame) -> DataFrame:
-    """Bronze records with the event's fields, `_rescued_data`, and what is wrong with each in `failed_expectations`."""
+    """Bronze records with the event's fields, `_rescued_data` and `failed_expectations`."""
     text = F.col("value").cast("string")
-    schema = f"{FIELDS}, firmware STRING, _corrupt STRING"  # firmware: the one field that the schema does not know
+    schema = f"{FIELDS}, firmware STRING, _corrupt STRING"  # firmware: the generator's only unknown field
     options = {"columnNameOfCorruptRecord": "_corrupt"}
     events = (
         records.withColumn("text", F.when(F.is_valid_utf8(text), text))
@@ -141,12 +141,12 @@ def to_events(records: DataFrame) -> DataFrame:
 
 
 def failures() -> Column:
-    """What cannot be read has no fields to judge: only why it cannot is said."""
+    """The expectations that a record fails; for a record that cannot be parsed, only the reason for that."""
     wrong_types = [
         F.when(F.col(name).isNull() & F.get_json_object("text", f"$.{name}").isNotNull(), F.lit(f"{name}_is_double"))
         for name in RANGES
     ]
-    unmet = [
+    failed = [
         F.when(F.coalesce(F.col("event_id"), F.lit("")) == "", F.lit("event_id_is_present")),
         F.when(F.col("time").isNull(), F.lit("time_is_present")),
         F.when(F.coalesce(F.col("device"), F.lit("")) == "", F.lit("device_is_present")),
@@ -165,24 +165,25 @@ def failures() -> Column:
             F.array(F.lit("record_is_one_json_object")),
         )
         .when(F.col("_corrupt").isNotNull(), F.array_compact(F.array(*wrong_types)))
-        .otherwise(F.array_compact(F.array(*unmet)))
+        .otherwise(F.array_compact(F.array(*failed)))
     )
 
 
-def with_late_and_repeats(events: DataFrame, newest: object, recent: DataFrame | None) -> DataFrame:
-    """Late is what is behind `newest` by more than the watermark; a repeat is in `recent`, or earlier in `events`."""
-    if newest is not None:
-        is_late = (F.size("failed_expectations") == 0) & (F.col("time") < F.lit(newest - WATERMARK))
+def with_rejections(events: DataFrame, max_time: object, recent: DataFrame | None) -> DataFrame:
+    """Adds the reasons for late events (behind `max_time` minus WATERMARK) and duplicates (of `recent` or `events`)."""
+    if max_time is not None:
+        is_late = (F.size("failed_expectations") == 0) & (F.col("time") < F.lit(max_time - WATERMARK))
         late = F.when(is_late, F.array(F.lit("is_on_time"))).otherwise(F.col("failed_expectations"))
         events = events.withColumn("failed_expectations", late)
     is_valid = F.size("failed_expectations") == 0
-    is_repeat = F.row_number().over(Window.partitionBy("event_id", is_valid).orderBy(*PLACE)) > 1
+    is_duplicate = F.row_number().over(Window.partitionBy("event_id", is_valid).orderBy(*RECORD_ID)) > 1
     if recent is not None:
         known = recent.select("event_id", F.lit(True).alias("is_known")).dropDuplicates(["event_id"])
         events = events.join(known, "event_id", "left")
-        is_repeat = is_repeat | F.coalesce("is_known", F.lit(False))
-    repeat = F.when(is_valid & is_repeat, F.array(F.lit("is_first_delivery"))).otherwise(F.col("failed_expectations"))
-    return events.withColumn("failed_expectations", repeat)
+        is_duplicate = is_duplicate | F.coalesce("is_known", F.lit(False))
+    is_rejected = is_valid & is_duplicate
+    failed = F.when(is_rejected, F.array(F.lit("is_first_delivery"))).otherwise(F.col("failed_expectations"))
+    return events.withColumn("failed_expectations", failed)
 
 
 def per_window(readings: DataFrame, slide: str) -> DataFrame:
@@ -206,7 +207,7 @@ def alerts(readings: DataFrame) -> DataFrame:
     temperature, wind = F.col("temperature_c"), F.col("wind_speed_m_s")
     of_readings = readings.select(
         "device", "time", "event_id",
-        F.inline(raised(
+        F.inline(triggered(
             ("frost", temperature <= 0.0, temperature, "temperature_c", 0.0),
             ("heat", temperature >= 35.0, temperature, "temperature_c", 35.0),
             ("gale", wind >= 17.2, wind, "wind_speed_m_s", 17.2),
@@ -220,7 +221,7 @@ def alerts(readings: DataFrame) -> DataFrame:
     rain, spread = F.col("rain"), F.col("spread")
     of_hours = hours.select(
         "device", F.col("window.end").alias("time"), F.lit(None).cast("string").alias("event_id"),
-        F.inline(raised(
+        F.inline(triggered(
             ("heavy_rain", rain > 7.6, rain, "rain_total_mm", 7.6),
             ("stuck_sensor", (F.col("temperatures") >= 30) & (spread < 0.1), spread, "temperature_spread_c", 0.1),
         )),
@@ -228,10 +229,11 @@ def alerts(readings: DataFrame) -> DataFrame:
     return of_readings.unionByName(of_hours)
 
 
-def raised(*conditions: tuple[str, Column, Column, str, float]) -> Column:
+def triggered(*conditions: tuple[str, Column, Column, str, float]) -> Column:
+    """An array of the alerts whose condition is true."""
     found = [
         F.when(
-            is_raised,
+            condition,
             F.struct(
                 F.lit(alert).alias("alert"),
                 F.lit(measure).alias("measure"),
@@ -239,16 +241,16 @@ def raised(*conditions: tuple[str, Column, Column, str, float]) -> Column:
                 F.lit(threshold).alias("threshold"),
             ),
         )
-        for alert, is_raised, value, measure, threshold in conditions
+        for alert, condition, value, measure, threshold in conditions
     ]
     return F.array_compact(F.array(*found))
 
 
 @contextmanager
 def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    began = time.monotonic()
+    started_at = time.monotonic()
     yield
-    seconds[step] = round(time.monotonic() - began, 3)
+    seconds[step] = round(time.monotonic() - started_at, 3)
 
 
 def main() -> None:

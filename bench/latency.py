@@ -1,7 +1,7 @@
-"""How long an alert takes on the hot path: from the event's sending to the alert's arrival, at three triggers.
+"""Latency of the hot path, from sending an event to receiving its alert, with three triggers.
 
-A producer sends readings that are all alerts at a steady rate, a consumer takes the alerts; both have this process's
-clock. See README.md here.
+A producer sends readings that all cause an alert, at a steady rate; a consumer receives the alerts. Both use the clock
+of this process. See README.md here.
 """
 
 import argparse
@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
-from contenders import environment
+from implementations import environment
 from run import RESULTS, commit, machine
 
 from streaming_lakehouse.local.broker import Broker, create_topic
 
 TRIGGERS = {"micro-batch": "default", "continuous": "continuous 1 second", "real-time": "real-time 5 minutes"}
-WARM_UP_SECONDS = 20  # a cold JVM's first thousands of rows say little of a path that runs for weeks
-PATIENCE_SECONDS = 120
+WARM_UP_SECONDS = 20  # the first thousands of rows of a cold JVM do not represent a path that runs for weeks
+TIMEOUT_SECONDS = 120
 
 
 def reading(number: int) -> bytes:
-    """A reading in the frost: each is one alert."""
+    """A reading below 0 °C: each causes one alert."""
     return json.dumps(
         {
             "event_id": f"e{number}",
@@ -48,23 +48,23 @@ def reading(number: int) -> bytes:
 
 @contextmanager
 def hot_path(servers: str, topics: tuple[str, str], trigger: str, root: Path) -> Iterator[None]:
-    """The command, as a user types it."""
+    """Runs the hot path with the CLI."""
     command = [sys.executable, "-m", "streaming_lakehouse", "run", "weather", "--step", "hot", "--trigger", trigger]
     command += ["--source", "kafka", "--option", f"kafka.bootstrap.servers={servers}"]
     command += ["--option", f"subscribe={topics[0]}", "--sink", "kafka", "--option", f"topic={topics[1]}"]
     command += ["--option", f"sink.kafka.bootstrap.servers={servers}", "--root", str(root)]
-    with (root.parent / f"{root.name}.log").open("wb") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment())
+    with (root.parent / f"{root.name}.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
     try:
         yield
         assert process.poll() is None, "the hot path ended by itself"
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE_SECONDS)
+        process.wait(TIMEOUT_SECONDS)
 
 
 def latencies(servers: str, topics: tuple[str, str], events: int, rate: int) -> list[float]:
-    """Milliseconds from sending to arrival of each event after the warm-up; all of them must arrive."""
+    """Milliseconds from sending an event to receiving its alert, for each after the warm-up; all must arrive."""
     warm_up = WARM_UP_SECONDS * rate
     sent: dict[str, float] = {}
     arrived: dict[str, float] = {}
@@ -80,26 +80,26 @@ def latencies(servers: str, topics: tuple[str, str], events: int, rate: int) -> 
 
 def send(servers: str, topic: str, events: int, rate: int, sent: dict[str, float]) -> None:
     producer = Producer({"bootstrap.servers": servers, "linger.ms": 0})
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     for number in range(events):
-        time.sleep(max(0.0, began + number / rate - time.perf_counter()))
+        time.sleep(max(0.0, started_at + number / rate - time.perf_counter()))
         sent[f"e{number}"] = time.perf_counter()
         producer.produce(topic, reading(number))
         producer.poll(0)
-    producer.flush(PATIENCE_SECONDS)
+    producer.flush(TIMEOUT_SECONDS)
 
 
 def receive(servers: str, topic: str, events: int, arrived: dict[str, float]) -> None:
-    settings = {
+    config = {
         "bootstrap.servers": servers,
         "group.id": topic,
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 5,
     }
-    consumer = Consumer(settings)
+    consumer = Consumer(config)
     consumer.subscribe([topic])
     last = time.perf_counter()
-    while len(arrived) < events and time.perf_counter() - last < PATIENCE_SECONDS:
+    while len(arrived) < events and time.perf_counter() - last < TIMEOUT_SECONDS:
         record = consumer.poll(0.1)
         if record is not None and record.error() is None:
             last = time.perf_counter()
@@ -107,18 +107,18 @@ def receive(servers: str, topic: str, events: int, arrived: dict[str, float]) ->
     consumer.close()
 
 
-def measured(servers: str, work: Path, name: str, events: int, rate: int) -> dict[str, Any]:
+def measure(servers: str, work: Path, name: str, events: int, rate: int) -> dict[str, Any]:
     topics = (f"readings-{name}", f"alerts-{name}")
     for topic in topics:
         create_topic(servers, topic, 1)
     with hot_path(servers, topics, TRIGGERS[name], work / name):
-        taken = sorted(latencies(servers, topics, events, rate))
-    cuts = statistics.quantiles(taken, n=100, method="inclusive")
+        measured = sorted(latencies(servers, topics, events, rate))
+    percentiles = statistics.quantiles(measured, n=100, method="inclusive")
     return {
-        "events": len(taken),
-        "p50_ms": round(cuts[49], 1),
-        "p99_ms": round(cuts[98], 1),
-        "most_ms": round(taken[-1]),
+        "events": len(measured),
+        "p50_ms": round(percentiles[49], 1),
+        "p99_ms": round(percentiles[98], 1),
+        "max_ms": round(measured[-1]),
     }
 
 
@@ -127,29 +127,30 @@ def write(results: dict[str, Any]) -> None:
     (RESULTS / "latency.json").write_text(json.dumps(results, indent=1) + "\n")
     rows = [
         f"| {name} | `{TRIGGERS[name]}` | {found['events']:,} | {found['p50_ms']:,.1f} | {found['p99_ms']:,.1f} "
-        f"| {found['most_ms']:,} |"
+        f"| {found['max_ms']:,} |"
         for name, found in results["triggers"].items()
     ]
     machine = results["machine"]
     (RESULTS / "latency.md").write_text(
         "# Latency of the hot path\n\n"
-        f"Made by `bench/latency.py`: begun {results['began']}, commit {results['commit']}, {machine['cores']} cores, "
-        f"Java {machine['java']}, pyspark {machine['pyspark']}. {results['rate']:,} events a second over loopback, "
-        f"each an alert; after {WARM_UP_SECONDS} s of warm-up.\n\n"
-        "| | trigger | events | p50, ms | p99, ms | most, ms |\n|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+        f"Written by `bench/latency.py`: started {results['started_at']}, commit {results['commit']}, "
+        f"{machine['cores']} cores, Java {machine['java']}, pyspark {machine['pyspark']}. "
+        f"{results['rate']:,} events per second over loopback, each with an alert; "
+        f"after {WARM_UP_SECONDS} s of warm-up.\n\n"
+        "| | trigger | events | p50, ms | p99, ms | max, ms |\n|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=10_000, metavar="N", help="after the warm-up, at each trigger")
-    parser.add_argument("--rate", type=int, default=500, metavar="N", help="events a second")
+    parser.add_argument("--events", type=int, default=10_000, metavar="N", help="after the warm-up, with each trigger")
+    parser.add_argument("--rate", type=int, default=500, metavar="N", help="events per second")
     chosen = parser.parse_args()
-    results: dict[str, Any] = {"began": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "commit": commit()}
+    results: dict[str, Any] = {"started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "commit": commit()}
     results |= {"machine": machine(), "rate": chosen.rate, "triggers": {}}
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder, Broker(Path(folder) / "broker") as broker:
         for name in TRIGGERS:
-            found = measured(broker.bootstrap_servers, Path(folder), name, chosen.events, chosen.rate)
+            found = measure(broker.bootstrap_servers, Path(folder), name, chosen.events, chosen.rate)
             results["triggers"][name] = found
             print(f"{name}: {found}", flush=True)
     write(results)

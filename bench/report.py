@@ -14,7 +14,7 @@ NAMES = {
     "ours": "ours",
     "handwritten": "(b) hand-written, our settings",
     "defaults": "(c) hand-written, default settings",
-    "limit": "(d) librdkafka + DuckDB + delta-rs",
+    "duckdb": "(d) librdkafka + DuckDB + delta-rs",
 }
 FIGURES: dict[str, tuple[Figure, str]] = {
     "wall, s": (lambda run: run["wall_s"], ",.1f"),
@@ -28,8 +28,8 @@ FIGURES: dict[str, tuple[Figure, str]] = {
 }
 COSTS = ("wall, s", "CPU, s", "bronze, s", "silver, s", "gold, s")
 RATIOS = ("wall, s", "CPU, s", "peak memory, MiB", "first commit, s", "bronze, s", "silver, s", "gold, s")
-# What was to be shown: the figure, against whom, at how many events, and ours at most this share of theirs.
-CLAIMS = (
+# The targets: figure, other implementation, events, and the maximum of ours divided by theirs.
+TARGETS = (
     ("wall, s", "handwritten", 1_000_000, 1.05),
     ("wall, s", "handwritten", 5_000_000, 1.05),
     ("wall, s", "defaults", 1_000_000, 1 / 2.5),
@@ -41,23 +41,23 @@ CLAIMS = (
 
 
 class Results:
-    """The counted runs of one file."""
+    """The runs of one file, without warm-ups."""
 
     def __init__(self, file: Path) -> None:
         content = json.loads(file.read_text())
-        self.name, self.began, self.commit = file.name, content["began"], content["commit"]
+        self.name, self.started_at, self.commit = file.name, content["started_at"], content["commit"]
         self.machine: dict[str, Any] = content["machine"]
         self.runs: list[Run] = [run for run in content["runs"] if run["repetition"] > 0]
         self.sizes = sorted({run["events"] for run in self.runs})
-        self.contenders = [name for name in NAMES if any(run["contender"] == name for run in self.runs)]
+        self.implementations = [name for name in NAMES if any(run["implementation"] == name for run in self.runs)]
 
-    def of(self, contender: str, events: int, figure: str) -> dict[int, float]:
+    def of(self, implementation: str, events: int, figure: str) -> dict[int, float]:
         """The figure in each repetition."""
         read = FIGURES[figure][0]
         return {
             run["repetition"]: read(run)
             for run in self.runs
-            if (run["contender"], run["events"]) == (contender, events)
+            if (run["implementation"], run["events"]) == (implementation, events)
         }
 
     def ratios(self, other: str, events: int, figure: str) -> list[float]:
@@ -65,15 +65,15 @@ class Results:
         ours, theirs = self.of("ours", events, figure), self.of(other, events, figure)
         return [ours[repetition] / theirs[repetition] for repetition in ours if theirs.get(repetition)]
 
-    def medians(self, contender: str, figure: str) -> dict[int, float]:
-        found = {events: self.of(contender, events, figure) for events in self.sizes}
+    def medians(self, implementation: str, figure: str) -> dict[int, float]:
+        found = {events: self.of(implementation, events, figure) for events in self.sizes}
         return {events: median(values.values()) for events, values in found.items() if values}
 
 
 def write_report(file: Path) -> None:
-    """Writes README.md beside the results."""
+    """Writes README.md into the folder of the results."""
     results = Results(file)
-    parts = [_heading(results), _claims(results)]
+    parts = [_heading(results), _targets(results)]
     parts += [_figures(results, events) for events in results.sizes]
     parts += [_ratios(results), _regression(results), _costs(results)]
     (file.parent / "README.md").write_text("\n\n".join(part for part in parts if part) + "\n")
@@ -84,57 +84,57 @@ def _heading(results: Results) -> str:
         f"{name} {value}" for name, value in results.machine.items() if name not in ("cores", "memory_gib", "os")
     ]
     repetitions = len({run["repetition"] for run in results.runs})
-    cuts = {tuple(run["batches"].values()) for run in results.runs}
+    counts = {tuple(run["batches"].values()) for run in results.runs}
     batches = (
-        "one micro-batch a layer in every run" if cuts == {(1, 1)} else f"batches (bronze, silver): {sorted(cuts)}"
+        "one micro-batch per layer in every run"
+        if counts == {(1, 1)}
+        else f"batches (bronze, silver): {sorted(counts)}"
     )
     return (
-        f"# Results\n\nMade by `make bench` from [{results.name}]({results.name}), which has every single run: "
-        f"begun {results.began}, commit {results.commit}, {results.machine['cores']} cores, "
+        f"# Results\n\nWritten by `make bench` from [{results.name}]({results.name}), which has every single run: "
+        f"started {results.started_at}, commit {results.commit}, {results.machine['cores']} cores, "
         f"{results.machine['memory_gib']} GiB, {results.machine['os']}, {', '.join(versions)}.\n\n"
-        f"Median of {repetitions} repetitions [smallest – largest]; {batches}. A run counts only if its tables "
-        "are right. How to read this: [../README.md](../README.md)."
+        f"Median of {repetitions} repetitions [smallest – largest]; {batches}. The tables of each run were "
+        "verified. How to read this: [../README.md](../README.md)."
     )
 
 
-def _claims(results: Results) -> str:
+def _targets(results: Results) -> str:
     rows = []
-    for figure, other, events, most in CLAIMS:
+    for figure, other, events, maximum in TARGETS:
         found = results.ratios(other, events, figure)
         if found:
-            verdict = "yes" if median(found) <= most else "**no**"
-            what = f"{figure.split(',')[0]}, ours / {NAMES[other]}, {events:,} events"
-            rows.append([what, f"≤ {most:.3g}", _spread(found, ".2f"), verdict])
+            verdict = "yes" if median(found) <= maximum else "**no**"
+            ratio = f"{figure.split(',')[0]}, ours / {NAMES[other]}, {events:,} events"
+            rows.append([ratio, f"≤ {maximum:.3g}", _spread(found, ".2f"), verdict])
     costs = [seconds / events * 1e6 for events, seconds in results.medians("ours", "wall, s").items()]
     if len(costs) > 1:
         falls = all(later <= earlier for earlier, later in pairwise(costs))
         shown = " → ".join(f"{cost:,.1f}" for cost in costs)
-        rows.append(
-            ["cost an event, ours, µs, from size to size", "does not grow", shown, "yes" if falls else "**no**"]
-        )
-    return "## What was to be shown\n\n" + _table(["", "wanted", "measured", "shown"], rows) if rows else ""
+        rows.append(["cost per event, ours, µs, by size", "does not grow", shown, "yes" if falls else "**no**"])
+    return "## Targets\n\n" + _table(["", "target", "measured", "met"], rows) if rows else ""
 
 
 def _figures(results: Results, events: int) -> str:
     rows = []
-    for contender in results.contenders:
-        cells = [results.of(contender, events, figure) for figure in FIGURES]
+    for implementation in results.implementations:
+        cells = [results.of(implementation, events, figure) for figure in FIGURES]
         if all(cells):
             shown = zip(cells, FIGURES.values(), strict=True)
-            rows.append([NAMES[contender], *(_spread(cell.values(), form) for cell, (_, form) in shown)])
+            rows.append([NAMES[implementation], *(_spread(cell.values(), form) for cell, (_, form) in shown)])
     return f"## {events:,} events\n\n" + _table(["", *FIGURES], rows)
 
 
 def _ratios(results: Results) -> str:
     rows = []
     for events in results.sizes:
-        for other in results.contenders:
+        for other in results.implementations:
             found = [results.ratios(other, events, figure) for figure in RATIOS]
             if other != "ours" and all(found):
                 rows.append([f"{events:,}", NAMES[other], *(_spread(ratios, ".2f") for ratios in found)])
     heading = ["events", "ours divided by", *(figure.split(",")[0] for figure in RATIOS)]
     return (
-        "## Ratios\n\nOurs divided by the other in the same repetition: below 1 ours is less.\n\n"
+        "## Ratios\n\nOurs divided by the other in the same repetition: below 1, ours is smaller.\n\n"
         + _table(heading, rows)
         if rows
         else ""
@@ -145,10 +145,10 @@ def _regression(results: Results) -> str:
     if len(results.sizes) < 2:
         return ""
     rows = []
-    for contender in results.contenders:
-        row = [NAMES[contender]]
+    for implementation in results.implementations:
+        row = [NAMES[implementation]]
         for figure in COSTS:
-            medians = results.medians(contender, figure)
+            medians = results.medians(implementation, figure)
             if len(medians) < 2:
                 break
             slope, intercept = linear_regression(list(medians), list(medians.values()))
@@ -156,27 +156,27 @@ def _regression(results: Results) -> str:
         else:
             rows.append(row)
     return (
-        "## Fixed and marginal cost\n\nSeconds a run + microseconds an event, by least squares over the medians of the "
-        "sizes. Silver and gold take one batch, so their constant is a first batch's; wall and CPU are of the whole "
-        "process with its start.\n\n" + _table(["", *(figure.split(",")[0] for figure in COSTS)], rows)
+        "## Fixed and marginal cost\n\nSeconds per run + microseconds per event, by least squares over the medians of "
+        "the sizes. Silver and gold run one batch, so their constant is that of a first batch; wall and CPU include "
+        "the start of the process.\n\n" + _table(["", *(figure.split(",")[0] for figure in COSTS)], rows)
     )
 
 
 def _costs(results: Results) -> str:
     rows = []
-    for contender in results.contenders:
-        medians = results.medians(contender, "wall, s")
+    for implementation in results.implementations:
+        medians = results.medians(implementation, "wall, s")
         if list(medians) != results.sizes:
             continue
         costs = [f"{medians[events] / events * 1e6:,.1f}" for events in results.sizes]
         steps = pairwise(results.sizes)
         costs += [f"{(medians[more] - medians[less]) / (more - less) * 1e6:,.1f}" for less, more in steps]
-        rows.append([NAMES[contender], *costs])
+        rows.append([NAMES[implementation], *costs])
     heading = ["", *(f"at {events:,}" for events in results.sizes)]
     heading += [f"from {less:,} to {more:,}" for less, more in pairwise(results.sizes)]
     return (
-        "## Cost an event\n\nMicroseconds of wall time: all of a run divided by its events, then what each further "
-        "event costs between two sizes.\n\n" + _table(heading, rows)
+        "## Cost per event\n\nMicroseconds of wall time: the whole run divided by its events, then the marginal cost "
+        "per event between two sizes.\n\n" + _table(heading, rows)
     )
 
 

@@ -1,29 +1,29 @@
-"""The topics that all contenders read, filled once before the first of them runs."""
+"""The topics that all implementations read, filled once before the first run."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
-from contenders import environment, topic_of
+from implementations import environment, topic_of
 
 SEED = 7
-GENERATORS = 2  # processes that fill a topic: one makes 15,000 events a second
+GENERATORS = 2  # processes that fill a topic: one generates 15,000 events per second
 
 
 def preload(servers: str, events: int, work: Path) -> None:
-    """Fills the topic of this size; one that holds as many records stays as it is, any other is an error."""
-    held = _records(servers, topic_of(events))
-    if held not in (0, events):
-        raise SystemExit(f"bench: topic {topic_of(events)} has {held:,} records already: delete it")
-    if held:
+    """Fills the topic of this size, unless it is complete. Any other number of records in it is an error."""
+    existing = _records(servers, topic_of(events))
+    if existing not in (0, events):
+        raise SystemExit(f"bench: topic {topic_of(events)} has {existing:,} records already: delete it")
+    if existing:
         return
-    share = -(-events // GENERATORS)
-    logs = {first: work / f"generate-{first}.log" for first in range(0, events, share)}
-    processes = [_generator(servers, events, first, min(share, events - first), log) for first, log in logs.items()]
+    rows = -(-events // GENERATORS)
+    logs = {first: work / f"generate-{first}.log" for first in range(0, events, rows)}
+    processes = [_generator(servers, events, first, min(rows, events - first), log) for first, log in logs.items()]
     if any([process.wait() for process in processes]):
-        said = "\n".join(log.read_text(errors="replace")[-2000:] for log in logs.values())
-        raise SystemExit(f"bench: topic {topic_of(events)} could not be filled; the generators said:\n{said}")
+        output = "\n".join(log.read_text(errors="replace")[-2000:] for log in logs.values())
+        raise SystemExit(f"bench: topic {topic_of(events)} could not be filled; output of the generators:\n{output}")
 
 
 def _generator(servers: str, events: int, first: int, rows: int, log: Path) -> subprocess.Popen[bytes]:
@@ -36,7 +36,7 @@ def _generator(servers: str, events: int, first: int, rows: int, log: Path) -> s
 
 
 def _records(servers: str, topic: str) -> int:
-    """How many records the topic holds; none where it does not exist."""
+    """The number of records in the topic; 0 if it does not exist."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench"})
     try:
         partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions

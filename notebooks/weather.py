@@ -3,7 +3,7 @@
 # MAGIC # Weather: from raw records to gold
 # MAGIC
 # MAGIC Looks at what `lakehouse run weather` has written: where each record went, why some are in quarantine, and what
-# MAGIC the gold tables tell. It writes nothing. In a workspace, fill in the widgets above; on a laptop, set
+# MAGIC the gold tables contain. It writes nothing. In a workspace, fill in the widgets above; on a laptop, set
 # MAGIC `LAKEHOUSE_ROOT` to the folder that was given as `--root`.
 
 # COMMAND ----------
@@ -13,34 +13,32 @@ from pathlib import Path
 
 sys.path.append(str(Path.cwd().parent / "src"))  # the package, as the bundle deploys it beside this folder
 
-from streaming_lakehouse.pipeline import load_pipeline
+from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.session import get_session
-from streaming_lakehouse.settings import Settings
 from streaming_lakehouse.sinks import delta
 
 if "dbutils" in globals():
     dbutils.widgets.text("catalog", "main")  # noqa: F821
     dbutils.widgets.text("schema_prefix", "")  # noqa: F821
-    settings = Settings.read(None, dbutils.widgets.get("catalog"), dbutils.widgets.get("schema_prefix"))  # noqa: F821
+    storage = Storage.resolve(None, dbutils.widgets.get("catalog"), dbutils.widgets.get("schema_prefix"))  # noqa: F821
 else:
-    settings = Settings.read()
+    storage = Storage.resolve()
 
 spark = get_session()
-pipeline = load_pipeline("weather")
 show = globals().get("display", lambda rows: rows.show(20, truncate=False))
 
-bronze = delta.read(spark, settings.table("bronze", pipeline.bronze.table))
-silver = delta.read(spark, settings.table("silver", pipeline.silver.table))
-quarantine = delta.read(spark, settings.table("quarantine", pipeline.silver.table))
-hourly = delta.read(spark, settings.table("gold", "weather_device_hourly"))
-alerts = delta.read(spark, settings.table("gold", "weather_alerts"))
+bronze = delta.read(spark, storage.table("bronze", "weather_readings"))
+silver = delta.read(spark, storage.table("silver", "weather_readings"))
+quarantine = delta.read(spark, storage.table("quarantine", "weather_readings"))
+hourly = delta.read(spark, storage.table("gold", "weather_device_hourly"))
+alerts = delta.read(spark, storage.table("gold", "weather_alerts"))
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Each record is in exactly one place
-# MAGIC The left number is the sum of the two on the right. Late and repeated records are in quarantine, under the names
-# MAGIC `is_on_time` and `is_first_delivery`.
+# MAGIC ## Each record is in exactly one table
+# MAGIC The left number is the sum of the two on the right. Late and duplicate records are in quarantine, for
+# MAGIC the reasons `is_on_time` and `is_first_delivery`.
 
 # COMMAND ----------
 
@@ -50,8 +48,8 @@ show(quarantine.selectExpr("explode(failed_expectations) AS reason").groupBy("re
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## What came, as it came
-# MAGIC Bronze and quarantine keep the record's bytes, and where it came from.
+# MAGIC ## The raw records
+# MAGIC Bronze and quarantine have the unmodified bytes of a record, and its source.
 
 # COMMAND ----------
 

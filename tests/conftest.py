@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from namespace import Namespace, Tokens, namespace_of
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
+from support.fake_eventhubs import FakeEntraId, Namespace, namespace_of
 
+from streaming_lakehouse.config.storage import Storage
+from streaming_lakehouse.config.triggers import parse_trigger
+from streaming_lakehouse.execution.plan import RunPlan
+from streaming_lakehouse.execution.progress import ProgressReporter
+from streaming_lakehouse.execution.runner import run
 from streaming_lakehouse.local.broker import Broker
-from streaming_lakehouse.pipeline import load_pipeline
-from streaming_lakehouse.progress import Board
-from streaming_lakehouse.runner import Run
+from streaming_lakehouse.pipeline.discovery import load_pipeline
 from streaming_lakehouse.session import get_session
-from streaming_lakehouse.settings import Settings
-from streaming_lakehouse.sinks import DEFAULT
-from streaming_lakehouse.triggers import parse_trigger
+from streaming_lakehouse.sinks import DEFAULT_SINK
 
-# Tests are many small runs: the slow, thorough compiler of the JVM never earns back what it costs there.
+# Tests are many small runs, in which the C2 compiler never pays back what it costs.
 os.environ.setdefault("LAKEHOUSE_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+# Spark's Python workers import the transforms of test pipelines by name.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
-RunWeather = Callable[..., Board]
+RunWeather = Callable[..., ProgressReporter]
+Prepare = Callable[..., None]
+# Half of the rows of a lake, and all of them: many tests of gold and its sinks take one, or one after the other.
+HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
 
 
-class Scopes:
+class FakeSecretScopes:
     """Stands in for a workspace's `dbutils.secrets`: one scope, and none other may be read."""
 
     def get(self, scope: str, key: str) -> str:
@@ -43,7 +51,7 @@ class Scopes:
 @pytest.fixture
 def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     """The secrets of a workspace: `canary-of-KEY` for every key of the scope `ours`."""
-    runtime = SimpleNamespace(dbutils=SimpleNamespace(secrets=Scopes()))
+    runtime = SimpleNamespace(dbutils=SimpleNamespace(secrets=FakeSecretScopes()))
     monkeypatch.setitem(sys.modules, "databricks.sdk.runtime", runtime)
 
 
@@ -59,38 +67,89 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
-def tokens() -> Iterator[Tokens]:
-    made = Tokens()
-    yield made
-    made.server.shutdown()
+def tokens() -> Iterator[FakeEntraId]:
+    entra_id = FakeEntraId()
+    yield entra_id
+    entra_id.server.shutdown()
 
 
 @pytest.fixture(scope="session")
-def namespace(tokens: Tokens, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    with namespace_of(tokens, tmp_path_factory.mktemp("namespace")) as made:
-        yield made
+def namespace(tokens: FakeEntraId, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    with namespace_of(tokens, tmp_path_factory.mktemp("namespace")) as running:
+        yield running
+
+
+class PreparedLakes:
+    """Lakes with bronze and silver, but without gold: built for the first test that needs one, copied for all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.built: dict[tuple[str, ...], Path] = {}
+
+    def copy(self, lake: Path, *runs: dict[str, str]) -> None:
+        """Brings `lake` to where runs of bronze and silver with these options, one after the other, have left it."""
+        shutil.copytree(self._built(*runs), lake, dirs_exist_ok=True)
+
+    def _built(self, *runs: dict[str, str]) -> Path:
+        key = tuple(repr(sorted(options.items())) for options in runs)
+        if key not in self.built:
+            before = self._built(*runs[:-1]) if runs[:-1] else None
+            lake = self.folder / str(len(self.built))
+            if before:
+                shutil.copytree(before, lake)
+            run_pipeline(lake, options=runs[-1], steps=("bronze", "silver"))
+            self.built[key] = lake
+        return self.built[key]
+
+
+@pytest.fixture(scope="session")
+def prepared_lakes(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedLakes:
+    return PreparedLakes(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def prepare(prepared_lakes: PreparedLakes, tmp_path: Path) -> Prepare:
+    """Gives the test's lake bronze and silver: `prepare({option: value}, …)`, a run each; what gold has there stays."""
+    return partial(prepared_lakes.copy, tmp_path / "lake")
 
 
 @pytest.fixture
 def run_weather(spark: SparkSession, tmp_path: Path) -> RunWeather:
     """Runs weather in this process, as the command does: `run_weather(source, {option: value})`."""
-    return partial(run_at, tmp_path / "lake")
+    return partial(run_pipeline, tmp_path / "lake")
 
 
-def run_at(
+def run_pipeline(
     lake: Path,
     source: str = "generator",
     options: dict[str, str] | None = None,
     *,
     steps: tuple[str, ...] = (),
     root: Path | None = None,
-    sink: str = DEFAULT,
+    sink: str = DEFAULT_SINK,
     mode: str | None = None,
     sink_options: dict[str, str] | None = None,
-) -> Board:
-    settings, trigger = Settings(root=root or lake), parse_trigger("available-now")
-    outward: dict[str, Any] = {"sink": sink, "mode": mode, "sink_options": sink_options or {}}
-    chosen = Run(load_pipeline("weather"), settings, source, options or {}, trigger, steps, **outward)
-    board = Board(chosen.chosen_steps, Console(file=io.StringIO()))
-    assert chosen.start(board)
-    return board
+    pipeline: str = "weather",
+    trigger: str = "available-now",
+    stop_after: int | None = None,
+) -> ProgressReporter:
+    """Runs until all is done; with `stop_after` until Ctrl-C, once a step has read this number of rows."""
+    storage, when = Storage(root=root or lake), parse_trigger(trigger)
+    plan = RunPlan(load_pipeline(pipeline), storage, source, options or {}, when, steps, sink, mode, sink_options or {})
+    progress = InterruptingReporter([step.name for step in plan.steps], stop_after)
+    assert run(plan, progress)
+    return progress
+
+
+class InterruptingReporter(ProgressReporter):
+    """Presses Ctrl-C once a step has read `stop_after` rows."""
+
+    def __init__(self, steps: list[str], stop_after: int | None) -> None:
+        super().__init__(steps, Console(file=io.StringIO()))
+        self.stop_after = stop_after
+
+    def update(self, step: str, query: StreamingQuery) -> None:
+        super().update(step, query)
+        if self.stop_after is not None and self.states[step].rows >= self.stop_after:
+            self.stop_after = None
+            signal.raise_signal(signal.SIGINT)

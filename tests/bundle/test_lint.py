@@ -1,4 +1,4 @@
-"""What `databricks bundle validate` lets pass and a workspace, or a stream, would not: rules for every job."""
+"""Rules for every job: mistakes that `databricks bundle validate` accepts and a workspace, or a stream, does not."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ import yaml
 from typer import BadParameter
 from typer.main import get_command
 
-from streaming_lakehouse.checks import Wanted
-from streaming_lakehouse.cli import app
+from streaming_lakehouse.cli.arguments import parse_options
+from streaming_lakehouse.cli.main import app
+from streaming_lakehouse.config.options import split_options
+from streaming_lakehouse.config.storage import LAYERS, Storage
+from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.options import divided
-from streaming_lakehouse.pipeline import load_pipeline
-from streaming_lakehouse.settings import LAYERS, Settings
-from streaming_lakehouse.sinks import find_sink
-from streaming_lakehouse.sources import find_source
-from streaming_lakehouse.triggers import parse_trigger
+from streaming_lakehouse.execution.compatibility import validate
+from streaming_lakehouse.execution.plan import RunPlan
+from streaming_lakehouse.execution.preflight import check_options
+from streaming_lakehouse.pipeline.discovery import load_pipeline
+from streaming_lakehouse.sinks import get_sink
+from streaming_lakehouse.sources import get_source
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = yaml.safe_load((ROOT / "databricks.yml").read_text())
 RESOURCES = {path.name: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "resources").rglob("*.yml"))}
 TARGETS = sorted(BUNDLE["targets"])
 RUN = get_command(app).commands["run"]  # type: ignore[attr-defined]
-# typer carries its own copy of click from some version on, and shows but this one of the errors of use.
+# Newer versions of typer vendor click, and export only this one of its usage errors.
 USAGE_ERROR: type[Exception] = BadParameter.__mro__[1]  # type: ignore[assignment]
-# What a source cannot do without.
+# The required options of a source.
 NEEDS = {"files": {"path"}, "kafka": {"kafka.bootstrap.servers"}}
 
 Job = dict[str, Any]
 
 
 def resolved(value: Any, target: str) -> Any:
-    """`value` with the target's variables in the place of their references, as often as one stands in another."""
+    """`value` with references replaced by the target's variables, recursively."""
     if isinstance(value, dict):
         return {key: resolved(part, target) for key, part in value.items()}
     if isinstance(value, list):
@@ -53,7 +56,7 @@ def resolved(value: Any, target: str) -> Any:
 
 
 def merged(base: Any, override: Any) -> Any:
-    """As the CLI does it: maps by key, lists one after the other, for the rest the override."""
+    """Merges like the CLI: maps by key, lists by concatenation, other values by the override."""
     if isinstance(base, dict) and isinstance(override, dict):
         return base | {key: merged(base[key], part) if key in base else part for key, part in override.items()}
     return base + override if isinstance(base, list) and isinstance(override, list) else override
@@ -73,7 +76,7 @@ def with_override(job: Job, override: Job) -> Job:
     return dict(one)
 
 
-# The rules: each says what is wrong with a job.
+# The rules: each yields what is wrong with a job.
 
 
 def schedule(job: Job) -> Iterator[str]:
@@ -163,7 +166,7 @@ def wheel(job: Job) -> Iterator[str]:
 
 
 def command_line(job: Job) -> Iterator[str]:
-    """The command itself parses the words; nothing is run."""
+    """The CLI itself parses the parameters; nothing is run."""
     for task in job["tasks"]:
         if "python_wheel_task" not in task:
             continue
@@ -172,21 +175,27 @@ def command_line(job: Job) -> Iterator[str]:
             yield f"task {task['task_key']}: its first parameter is the command, run, not {command!r}"
             continue
         try:
-            given = RUN.make_context("run", words).params
-            source, sink = find_source(given["source"]), find_sink(given["sink"])
-            words = dict(option.split("=", 1) for option in given["option"] or ())
-            options, sink_options = divided(words, source.options, sink.options)
-            source.check(options)
-            sink.options.check(sink_options)
-            steps, trigger = tuple(given["step"] or ()), parse_trigger(given["trigger"])
-            compute = "serverless" if "environment_key" in task else "classic"
-            pipeline = load_pipeline(given["pipeline"])
-            Wanted(pipeline, source.name, trigger, sink.name, given["mode"], steps, compute).check()
+            plan = planned(words)
+            check_options(plan)
+            validate(plan, "serverless" if "environment_key" in task else "classic")
         except (USAGE_ERROR, LakehouseError) as error:
             yield f"task {task['task_key']}: {getattr(error, 'message', error)}"
             continue
-        if missing := NEEDS.get(given["source"], set()) - options.keys():
-            yield f"task {task['task_key']}: source {given['source']} without its option {', '.join(missing)}"
+        if missing := NEEDS.get(plan.source_name, set()) - plan.options.keys():
+            yield f"task {task['task_key']}: source {plan.source_name} without its option {', '.join(missing)}"
+
+
+def planned(words: list[str]) -> RunPlan:
+    """The plan of a run with these parameters, as the command makes it."""
+    given = RUN.make_context("run", words).params
+    pipeline, source, sink = load_pipeline(given["pipeline"]), get_source(given["source"]), get_sink(given["sink"])
+    tables = [bronze.table for bronze in pipeline.bronze]
+    both = parse_options(given["option"], given["options"])
+    options, sink_options = split_options(both, source.options, sink.options, tables)
+    trigger, steps = parse_trigger(given["trigger"]), tuple(given["step"] or ())
+    return RunPlan(
+        pipeline, Storage(catalog="main"), source.name, options, trigger, steps, sink.name, given["mode"], sink_options
+    )
 
 
 def problems(job: Job) -> list[str]:
@@ -195,8 +204,8 @@ def problems(job: Job) -> list[str]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_jobs_keep_the_rules(target: str) -> None:
-    """No job of any target does what only a workspace, or a broken stream, would have told."""
+def test_jobs_follow_the_rules(target: str) -> None:
+    """No job of any target has a mistake that only a workspace, or a broken stream, would reveal."""
     assert {key: found for key, job in jobs(target).items() if (found := problems(job))} == {}
 
 
@@ -210,8 +219,13 @@ def replace(job: Job, word: str, other: str) -> None:
     words[words.index(word)] = other
 
 
+def with_options(job: Job, options: str) -> None:
+    words = wheel_task(job)["parameters"]
+    wheel_task(job)["parameters"] = [f"--options={options}" if "--options=" in word else word for word in words]
+
+
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda job: job["schedule"].update(quartz_cron_expression="*/15 * * * *"), "has 5 fields"),
         (lambda job: job["schedule"].update(quartz_cron_expression="0 0 1 * * *"), "exactly one of"),
@@ -230,44 +244,46 @@ def replace(job: Job, word: str, other: str) -> None:
         (lambda job: wheel_task(job).update(package_name="lakehouse"), "not this project's"),
         (lambda job: wheel_task(job).update(entry_point="main"), "no script main"),
         (lambda job: wheel_task(job)["parameters"].append("--colour"), "No such option"),
-        (lambda job: replace(job, "available-now", "30 seconds"), "[serverless-triggers]"),
+        (lambda job: replace(job, "available-now", "30 seconds"), "[serverless-available-now-only]"),
         (
             lambda job: wheel_task(job)["parameters"].extend(["--sink", "delta", "--mode", "update"]),
-            "takes-no-updates]",
+            "[delta-sink-no-update-mode]",
         ),
         (lambda job: wheel_task(job)["parameters"].extend(["--sink", "kafak"]), "no sink 'kafak'"),
         (lambda job: replace(job, "run", "ran"), "not 'ran'"),
         (lambda job: replace(job, "weather", "whether"), "no pipeline 'whether'"),
         (lambda job: replace(job, "files", "kafka"), "no option 'path'"),
-        (lambda job: wheel_task(job).update(parameters=wheel_task(job)["parameters"][:-2]), "without its option path"),
+        (lambda job: with_options(job, '{"path": "/Volumes/a", "pth": "b"}'), "no option 'pth'"),
+        (lambda job: with_options(job, "path=/Volumes/a"), "--options takes a JSON object"),
+        (lambda job: with_options(job, "{}"), "without its option path"),
     ],
 )
-def test_spoiled_job_breaks_a_rule(spoil: Callable[[Job], object], said: str) -> None:
-    """Each rule can fail: a job with one mistake is told of it."""
+def test_spoiled_job_breaks_a_rule(spoil: Callable[[Job], object], message: str) -> None:
+    """Each rule can fail: a job with one mistake is reported."""
     job = deepcopy(jobs("dev")["weather"])
     spoil(job)
-    assert any(said in problem for problem in problems(job)), problems(job)
+    assert any(message in problem for problem in problems(job)), problems(job)
 
 
 @pytest.mark.parametrize(
     "expression",
     ["30 7/15 * * * ?", "0 0 6-18/2 ? * MON-FRI", "0 15 10 L-2 * ?", "0 0 0 1W JAN,JUL ? 2030", "0 0 8 ? * 6#3"],
 )
-def test_quartz_expression_is_taken(expression: str) -> None:
-    """What Quartz understands is not complained of."""
+def test_quartz_expression_is_accepted(expression: str) -> None:
+    """Expressions that are valid for Quartz are no problem."""
     assert list(cron(expression)) == []
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_engine_and_bundle_mean_the_same_places(target: str) -> None:
-    """Schemas and the checkpoints' volume carry the names that the engine makes of --catalog and --schema-prefix."""
+def test_engine_and_bundle_use_the_same_locations(target: str) -> None:
+    """Schemas and the checkpoints' volume have the names that the engine derives from --catalog and --schema-prefix."""
     deployed = [resolved(file["resources"], target) for file in RESOURCES.values()]
     schemas = {key: schema for one in deployed for key, schema in one.get("schemas", {}).items()}
     checkpoints = next(one["volumes"]["checkpoints"] for one in deployed if "checkpoints" in one.get("volumes", {}))
     catalog, prefix = resolved("${var.catalog}", target), resolved("${var.schema_prefix}", target)
     assert {key: schema["name"] for key, schema in schemas.items()} == {layer: prefix + layer for layer in LAYERS}
     assert checkpoints["schema_name"] == "${resources.schemas.ops.name}"
-    engine = Settings(catalog=catalog, schema_prefix=prefix)
+    engine = Storage(catalog=catalog, schema_prefix=prefix)
     folder = f"/Volumes/{checkpoints['catalog_name']}/{schemas['ops']['name']}/{checkpoints['name']}"
     assert engine.checkpoint("weather", "bronze") == f"{folder}/weather/bronze"
     for job in jobs(target).values():
@@ -277,7 +293,7 @@ def test_engine_and_bundle_mean_the_same_places(target: str) -> None:
 
 
 @pytest.mark.parametrize("file", RESOURCES)
-def test_file_declares_the_one_thing_it_is_named_after(file: str) -> None:
+def test_file_declares_the_resource_it_is_named_after(file: str) -> None:
     """NAME.KIND.yml declares the KIND with the key NAME, directly in resources/, where the include finds it."""
     name, kind, _ = file.split(".")
     assert {key: list(things) for key, things in RESOURCES[file]["resources"].items()} == {f"{kind}s": [name]}
@@ -294,14 +310,14 @@ def test_every_reference_has_a_target() -> None:
 
 
 def test_no_target_names_a_workspace() -> None:
-    """A host in the file would beat DATABRICKS_HOST."""
-    places = [BUNDLE, *BUNDLE["targets"].values()]
-    assert not [place for place in places if place.get("workspace", {}).keys() & {"host", "profile"}]
+    """A host in the file would override DATABRICKS_HOST."""
+    sections = [BUNDLE, *BUNDLE["targets"].values()]
+    assert not [section for section in sections if section.get("workspace", {}).keys() & {"host", "profile"}]
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if BUNDLE["targets"][name].get("mode") == "production"])
-def test_production_runs_as_a_principal_and_is_open_to_few(target: str) -> None:
-    """One copy, run by a service principal that has to be named; nothing for everyone."""
+def test_production_runs_as_a_principal_with_restricted_access(target: str) -> None:
+    """One deployment, run by a service principal that must be named; no permission for all users."""
     settings = BUNDLE["targets"][target]
     assert settings["run_as"] == {"service_principal_name": "${var.runner}"}
     assert "default" not in BUNDLE["variables"]["runner"]

@@ -19,7 +19,7 @@ from jsonschema.exceptions import best_match
 ROOT = Path(__file__).parents[2]
 FILES = ["databricks.yml", *(f"resources/{path.name}" for path in sorted((ROOT / "resources").glob("*.yml")))]
 MODULE = "github.com/databricks/cli@v1.12.1"
-# The module's checksum, as go.sum has it: the Go client checks the download, this checks that it is the one we mean.
+# The module's checksum, as in go.sum: the Go client verifies the download, this verifies that it is the pinned one.
 CHECKSUM = "h1:AEmFRA5foGObnxzgbk/1392DS+9dNsQWUY3sdZ1Reeo="
 
 Document = dict[str, Any]
@@ -27,9 +27,9 @@ Document = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    """The official schema. The first download takes seconds (90 MB unpacked); then it is in Go's module cache."""
+    """The official schema. The first download takes seconds (90 MB unpacked); later it is in Go's module cache."""
     if not shutil.which("go"):
-        do_without("the bundle's schema comes from a Go module, and there is no `go`: install Go 1.21 or newer")
+        skip_or_fail("the bundle's schema comes from a Go module, and there is no `go`: install Go 1.21 or newer")
     download = subprocess.run(
         ["go", "mod", "download", "-json", MODULE],
         cwd=tmp_path_factory.mktemp("outside_any_module"),
@@ -39,23 +39,23 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Document:
         check=False,
     )
     if download.returncode:
-        do_without(f"`go mod download {MODULE}` failed: {download.stdout}{download.stderr}")
+        skip_or_fail(f"`go mod download {MODULE}` failed: {download.stdout}{download.stderr}")
     module = json.loads(download.stdout)
     assert module["Sum"] == CHECKSUM, f"{MODULE} is not the one that was pinned"
     text = (Path(module["Dir"]) / "bundle" / "schema" / "jsonschema.json").read_text()
-    # Go's patterns name Unicode classes that Python's re does not know; \w is letters of any script, too.
+    # Python's re does not support the Unicode classes of Go's patterns; \w matches letters of any script, too.
     return dict(json.loads(text.replace(r"\\p{L}", r"\\w").replace(r"\\p{N}", r"\\d")))
 
 
-def do_without(reason: str) -> NoReturn:
-    """A laptop may lack what CI must have."""
+def skip_or_fail(reason: str) -> NoReturn:
+    """Fails in CI; skips on a developer's machine."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
-def complaint(schema: Document, document: Document) -> str | None:
-    """What the schema has against the document, or None. The schema takes any field at its root; here none is."""
+def violation(schema: Document, document: Document) -> str | None:
+    """The first violation of the schema, or None. Unknown fields at the root are violations too."""
     unknown = sorted(document.keys() - schema["properties"].keys())
     if unknown:
         return f"unknown at the root: {', '.join(unknown)}"
@@ -69,8 +69,8 @@ def read(file: str) -> Document:
 
 @pytest.mark.parametrize("file", FILES)
 def test_file_follows_the_official_schema(schema: Document, file: str) -> None:
-    """Every file of the bundle is a bundle document, whole or in part, to the CLI's own schema."""
-    assert complaint(schema, read(file)) is None
+    """Every file of the bundle is valid by the CLI's own schema."""
+    assert violation(schema, read(file)) is None
 
 
 def unknown_field(job: Document) -> None:
@@ -94,16 +94,16 @@ def test_spoiled_job_is_refused(schema: Document, spoil: Callable[[Document], No
     """The check can fail: a job with one mistake does not pass, wherever the mistake is."""
     document = deepcopy(read("resources/weather.job.yml"))
     spoil(document["resources"]["jobs"]["weather"])
-    assert complaint(schema, document)
+    assert violation(schema, document)
 
 
 def test_unknown_section_is_refused(schema: Document) -> None:
-    """A misspelt section at the root does not pass, though the schema itself lets it."""
-    assert complaint(schema, {**read("databricks.yml"), "target": {}}) == "unknown at the root: target"
+    """A misspelt section at the root is refused, although the schema itself accepts it."""
+    assert violation(schema, {**read("databricks.yml"), "target": {}}) == "unknown at the root: target"
 
 
 def test_unknown_field_in_a_target_is_refused(schema: Document) -> None:
-    """Targets are checked as strictly as what they override."""
+    """Targets are checked as strictly as the sections that they override."""
     document = read("databricks.yml")
     document["targets"]["prod"]["runas"] = document["targets"]["prod"].pop("run_as")
-    assert complaint(schema, document)
+    assert violation(schema, document)

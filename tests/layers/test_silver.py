@@ -1,4 +1,4 @@
-"""Silver's decisions, batch by batch, on real Delta tables: what is late, what is a repeat, what survives a crash."""
+"""Silver's decisions, batch by batch, on real Delta tables: late rows, duplicates, and what survives a crash."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession, types as T
+from support.weather import WEATHER
 
-from streaming_lakehouse.domains.weather.pipeline import PIPELINE
+from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.expectations import expect, expect_or_drop, expect_or_fail
-from streaming_lakehouse.layers.silver import SilverBatches, Tables, check, read
-from streaming_lakehouse.settings import Settings
+from streaming_lakehouse.layers.silver import SilverTables, SilverWriter
+from streaming_lakehouse.layers.validation import check_reserved_columns, validate
+from streaming_lakehouse.pipeline.expectations import expect, expect_or_fail, expect_or_quarantine
 from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources.envelope import BRONZE
 
 NOON = datetime(2026, 1, 1, 12)
 ARRIVAL = datetime(2026, 1, 2)
 
+READINGS = WEATHER.silver[0]
 Reading = tuple[str | None, datetime | None]
 
 
@@ -31,25 +33,25 @@ class Lake:
 
     def __init__(self, spark: SparkSession, root: Path) -> None:
         self.spark, self.root = spark, root
-        settings = Settings(root=root)
-        self.tables = Tables(settings.table("silver", "readings"), settings.table("quarantine", "readings"))
+        storage = Storage(root=root)
+        self.tables = SilverTables(storage.table("silver", "readings"), storage.table("quarantine", "readings"))
         self.new_checkpoint("first")
 
-    def new_checkpoint(self, identity: str) -> None:
+    def new_checkpoint(self, query_id: str) -> None:
         self.checkpoint = self.root / "checkpoint"
         self.checkpoint.mkdir(parents=True, exist_ok=True)
-        (self.checkpoint / "metadata").write_text(json.dumps({"id": identity}))
+        (self.checkpoint / "metadata").write_text(json.dumps({"id": query_id}))
 
     def started(self, **changes: object) -> Callable[[DataFrame, int], None]:
-        """What a new process does with a batch of bronze."""
-        silver = replace(PIPELINE.silver, **changes)  # type: ignore[arg-type]
-        write = SilverBatches(silver, self.tables, str(self.checkpoint))
-        return lambda records, batch_id: write(read(records, silver), batch_id)
+        """The function by which a new process writes a batch of bronze."""
+        silver = replace(READINGS, **changes)  # type: ignore[arg-type]
+        write = SilverWriter(silver, self.tables, str(self.checkpoint))
+        return lambda records, batch_id: write(validate(records, silver), batch_id)
 
     def batch(self, *readings: Reading, first_offset: int = 0) -> DataFrame:
         rows = [
-            (None, record(event_id, moment), None, "topic", 0, offset, ARRIVAL, ARRIVAL)
-            for offset, (event_id, moment) in enumerate(readings, start=first_offset)
+            (None, record(event_id, time), None, "topic", 0, offset, ARRIVAL, ARRIVAL)
+            for offset, (event_id, time) in enumerate(readings, start=first_offset)
         ]
         return self.spark.createDataFrame(rows, BRONZE)
 
@@ -64,8 +66,8 @@ class Lake:
         return sorted((row["offset"], row["failed_expectations"]) for row in rows)
 
 
-def record(event_id: str | None, moment: datetime | None) -> bytearray:
-    text = moment and moment.isoformat(timespec="microseconds") + "Z"
+def record(event_id: str | None, time: datetime | None) -> bytearray:
+    text = time and time.isoformat(timespec="microseconds") + "Z"
     return bytearray(json.dumps({"event_id": event_id, "device": "d", "time": text, "temperature_c": 50}).encode())
 
 
@@ -74,7 +76,7 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
     return Lake(spark, tmp_path)
 
 
-def test_a_row_is_late_when_it_is_more_than_the_delay_behind_the_batches_before(lake: Lake) -> None:
+def test_a_row_is_late_when_it_is_more_than_the_delay_behind_earlier_batches(lake: Lake) -> None:
     """The boundary: at exactly two hours a row is still on time, a microsecond more and it is late."""
     write = lake.started()
     write(lake.batch(("newest", NOON), ("old", NOON - timedelta(days=1))), 0)
@@ -85,8 +87,8 @@ def test_a_row_is_late_when_it_is_more_than_the_delay_behind_the_batches_before(
     assert lake.quarantine() == [(3, ["is_on_time"])]
 
 
-def test_of_several_deliveries_the_first_stays(lake: Lake) -> None:
-    """Within a batch the lower offset, between batches the earlier one; also where the repeat's fields differ."""
+def test_of_several_deliveries_the_first_is_used(lake: Lake) -> None:
+    """Within a batch the lower offset, across batches the earlier one; also where a duplicate's fields differ."""
     write = lake.started()
     write(lake.batch(("a", NOON), ("b", NOON), ("a", NOON + timedelta(seconds=1))), 0)
     write(lake.batch(("b", NOON + timedelta(minutes=1)), ("c", NOON), ("c", NOON), first_offset=3), 1)
@@ -94,8 +96,8 @@ def test_of_several_deliveries_the_first_stays(lake: Lake) -> None:
     assert lake.quarantine() == [(2, ["is_first_delivery"]), (3, ["is_first_delivery"]), (5, ["is_first_delivery"])]
 
 
-def test_a_repeat_from_behind_the_watermark_counts_as_late(lake: Lake) -> None:
-    """Nobody looks that far back: the row is kept out of silver all the same."""
+def test_a_duplicate_behind_the_watermark_counts_as_late(lake: Lake) -> None:
+    """Duplicates are not searched that far back: but the row does not reach silver either."""
     write = lake.started()
     write(lake.batch(("a", NOON - timedelta(hours=3)), ("b", NOON)), 0)
     write(lake.batch(("a", NOON - timedelta(hours=3)), first_offset=2), 1)
@@ -103,7 +105,7 @@ def test_a_repeat_from_behind_the_watermark_counts_as_late(lake: Lake) -> None:
 
 
 def test_a_time_far_ahead_does_not_move_the_watermark(lake: Lake) -> None:
-    """A clock that is a century ahead makes nobody else late."""
+    """A clock that is a century ahead makes no other row late."""
     write = lake.started()
     write(lake.batch(("future", NOON + timedelta(days=36_525)), ("a", NOON)), 0)
     write(lake.batch(("b", NOON - timedelta(hours=1)), first_offset=2), 1)
@@ -111,8 +113,8 @@ def test_a_time_far_ahead_does_not_move_the_watermark(lake: Lake) -> None:
     assert lake.quarantine() == [(0, ["time_is_not_ahead"])]
 
 
-def test_no_pipeline_takes_an_event_without_key_or_time_or_from_before_1970(lake: Lake) -> None:
-    """Gold's watermark begins in 1970 and would drop such a row, also while silver is empty and nothing is late."""
+def test_every_pipeline_refuses_an_event_without_key_or_time_or_from_before_1970(lake: Lake) -> None:
+    """Gold's watermark starts in 1970 and would drop such a row, even while silver is empty and nothing is late."""
     write = lake.started(expectations=())
     start = datetime(1970, 1, 1)
     before = start - timedelta(microseconds=1)
@@ -136,11 +138,11 @@ def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("newest", ["2026-03-29T02:30:00", "2026-10-25T01:30:00", "2026-10-25T00:30:00"])
-def test_the_delay_is_the_same_when_the_clocks_are_changed(lake: Lake, in_berlin: None, newest: str) -> None:
-    """Two hours are two hours on a machine whose zone has a summer time, also in a new process."""
-    write, moment = lake.started(expectations=()), datetime.fromisoformat(newest)
-    edge = moment - timedelta(hours=2)
-    write(lake.batch(("newest", moment)), 0)
+def test_the_delay_is_the_same_across_a_daylight_saving_change(lake: Lake, in_berlin: None, newest: str) -> None:
+    """Two hours are two hours on a machine whose time zone has daylight saving, also in a new process."""
+    write, latest = lake.started(expectations=()), datetime.fromisoformat(newest)
+    edge = latest - timedelta(hours=2)
+    write(lake.batch(("newest", latest)), 0)
     for batch, process in enumerate((write, lake.started(expectations=())), start=1):
         process(
             lake.batch(
@@ -153,10 +155,10 @@ def test_the_delay_is_the_same_when_the_clocks_are_changed(lake: Lake, in_berlin
 
 
 @pytest.mark.parametrize("commits_before_the_crash", [0, 1, 2])
-def test_a_batch_that_is_repeated_after_a_crash_is_written_once(
+def test_a_batch_that_is_replayed_after_a_crash_is_written_once(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, commits_before_the_crash: int
 ) -> None:
-    """Whether the run died before, between or after the two commits, the repeat ends in the same tables."""
+    """Whether the run died before, between or after the two commits, the replay leads to the same tables."""
     lake.started()(lake.batch(("a", NOON), ("z", NOON - timedelta(hours=1))), 0)
     second = lake.batch(
         ("b", NOON + timedelta(hours=1)), ("a", NOON), ("late", NOON - timedelta(hours=5)), first_offset=2
@@ -174,10 +176,10 @@ def test_a_batch_that_is_repeated_after_a_crash_is_written_once(
 
 
 @pytest.mark.parametrize("dies_again", [False, True])
-def test_other_rules_than_the_run_that_died_had_put_no_record_in_two_tables_or_in_none(
+def test_changed_expectations_put_no_record_of_a_replayed_batch_in_two_tables_or_in_none(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, dies_again: bool
 ) -> None:
-    """What quarantine has of the batch stays there, by the rules of then; the rest is judged by those of now."""
+    """What quarantine has of the batch stays there, by the old expectations; the rest is judged by the new ones."""
 
     def dying_between_the_commits(*, refuses: str) -> None:
         with monkeypatch.context() as patch, pytest.raises(ConnectionResetError):
@@ -185,7 +187,7 @@ def test_other_rules_than_the_run_that_died_had_put_no_record_in_two_tables_or_i
             judging(refuses)(batch, 0)
 
     def judging(refused: str) -> Callable[[DataFrame, int], None]:
-        return lake.started(expectations=(expect_or_drop(f"is_not_{refused}", f"event_id <> '{refused}'"),))
+        return lake.started(expectations=(expect_or_quarantine(f"is_not_{refused}", f"event_id <> '{refused}'"),))
 
     batch = lake.batch(("x", NOON), ("y", NOON), ("z", NOON))
     dying_between_the_commits(refuses="x")
@@ -198,8 +200,8 @@ def test_other_rules_than_the_run_that_died_had_put_no_record_in_two_tables_or_i
 
 
 @pytest.mark.parametrize("deleted", ["event_id = 'a'", "true"], ids=["its rows", "all rows"])
-def test_a_repeat_of_a_batch_whose_rows_were_deleted_ends(lake: Lake, deleted: str) -> None:
-    """Delta passes over an append that it has made, so that nothing is told of its rows; a new batch goes on."""
+def test_a_replayed_batch_whose_rows_were_deleted_is_skipped(lake: Lake, deleted: str) -> None:
+    """Delta skips an append that it has committed, so nothing is observed of its rows; the next batch is written."""
     write = lake.started()
     write(lake.batch(("kept", NOON)), 0)
     write(lake.batch(("a", NOON + timedelta(hours=1)), first_offset=1), 1)
@@ -211,13 +213,15 @@ def test_a_repeat_of_a_batch_whose_rows_were_deleted_ends(lake: Lake, deleted: s
     assert lake.quarantine() == []
 
 
-@pytest.mark.parametrize("name", ["value", "Offset", "is_plain", "_text"])
-def test_a_field_that_would_take_the_place_of_a_column_of_its_record_is_refused(name: str) -> None:
-    """Whatever its case, since Spark's names have none."""
-    schema = T.StructType([*PIPELINE.silver.schema.fields, T.StructField(name, T.StringType())])
-    with pytest.raises(LakehouseError, match=f"weather_readings: no field of the event can be called '{name}'"):
-        check(replace(PIPELINE.silver, schema=schema))
-    check(PIPELINE.silver)
+@pytest.mark.parametrize("name", ["value", "Offset", "is_well_formed", "_text", "_route"])
+def test_a_field_with_the_name_of_a_column_of_its_record_is_refused(name: str) -> None:
+    """In any case, since Spark's names have none."""
+    schema = T.StructType([*READINGS.schema.fields, T.StructField(name, T.StringType())])
+    with pytest.raises(LakehouseError, match=f"weather_readings: no column of the event can be called '{name}'"):
+        check_reserved_columns(replace(READINGS, schema=schema))
+    with pytest.raises(LakehouseError, match=f"no column of the event can be called '{name}'"):
+        check_reserved_columns(replace(READINGS, transform=lambda rows: rows, transformed_schema=schema))
+    check_reserved_columns(READINGS)
 
 
 def dying_after(commits: int) -> Callable[..., None]:
@@ -234,24 +238,24 @@ def dying_after(commits: int) -> Callable[..., None]:
 
 
 def test_a_restarted_run_knows_the_watermark(lake: Lake) -> None:
-    """It is silver's newest event, not what one process remembers."""
+    """It is silver's newest event, not the state of one process."""
     lake.started()(lake.batch(("a", NOON)), 0)
     lake.started()(lake.batch(("b", NOON - timedelta(hours=3)), first_offset=1), 1)
     assert lake.quarantine() == [(1, ["is_on_time"])]
 
 
 def test_a_new_checkpoint_skips_nothing(lake: Lake) -> None:
-    """Batch numbers begin again at 0; under the old transaction id Delta would skip the new batch in silence."""
+    """Batch numbers start again at 0; under the old transaction id Delta would silently skip the new batch."""
     lake.started()(lake.batch(("a", NOON)), 0)
     lake.new_checkpoint("second")
     lake.started()(lake.batch(("b", NOON), first_offset=1), 0)
     assert lake.silver() == [("a", 0), ("b", 1)]
 
 
-def test_expect_keeps_and_expect_or_fail_stops_before_anything_is_written(
+def test_expect_warns_and_expect_or_fail_stops_before_anything_is_written(
     lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The number of rows that violate a kept expectation is logged; a failing one names itself."""
+    """The number of rows that violate an `expect` is logged; an `expect_or_fail` is named in the error."""
     cool = "temperature_c < 20"
     lake.started(expectations=(expect("is_cool", cool),))(lake.batch(("a", NOON)), 0)
     assert lake.silver() == [("a", 0)]

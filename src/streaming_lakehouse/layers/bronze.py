@@ -1,16 +1,16 @@
-"""Bronze: every record as it came, whatever it is."""
+"""Bronze: every record, unmodified, whatever it contains."""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.settings import Table
-from streaming_lakehouse.sinks import Query, delta
+from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.sinks import QueryConfig, delta
 from streaming_lakehouse.sources.envelope import BRONZE
 
 
-def start(records: DataFrame, table: Table, query: Query) -> StreamingQuery:
-    """Appends a source's records; `ingested_at` is the start of the micro-batch, the same when it is repeated."""
+def start(records: DataFrame, table: Table, query: QueryConfig) -> StreamingQuery:
+    """Appends a source's records; `ingested_at` is the start of the micro-batch, the same when it is replayed."""
     arrived = records.withColumn("ingested_at", F.current_timestamp()).select(*BRONZE.names)
     return delta.append_stream(arrived, table, query)

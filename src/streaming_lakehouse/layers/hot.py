@@ -1,22 +1,25 @@
-"""The hot path: from a record at the source to a row outside, in milliseconds and past all tables."""
+"""The hot path: from a record at the source to a row in a sink, in milliseconds and without a table in between."""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.layers import silver
-from streaming_lakehouse.pipeline import Hot, Silver
-from streaming_lakehouse.sinks import Outlet, Sink
+from streaming_lakehouse.layers.validation import is_valid, validate
+from streaming_lakehouse.pipeline import HotPath, Silver
+from streaming_lakehouse.sinks import Sink, WriteRequest
 
 
-def start(records: DataFrame, rules: Silver, hot: Hot, sink: Sink, outlet: Outlet) -> StreamingQuery:
-    """Sends out what `hot.transform` makes of the source's valid events.
+def start(
+    records: DataFrame, hot: HotPath, routes: tuple[Silver, ...], sink: Sink, request: WriteRequest
+) -> StreamingQuery:
+    """Writes what `hot.transform` makes of the source's valid events.
 
-    Records are judged as silver judges them. Of those that are not valid the layers tell, which see every record. It
-    knows neither repeats nor late events.
+    Records are validated as for silver. Those that are not valid are left to the layers, which see every record. It
+    finds neither duplicates nor late events.
     """
-    # When the source got it is all that a query without micro-batches knows of the time.
+    # When the source got it is the only time that a query without micro-batches knows of.
     arrived = records.withColumn("ingested_at", F.col("source_timestamp"))
-    events = silver.read(arrived, rules).where(silver.is_valid())
-    return sink.start(hot.transform(events), outlet)
+    events = validate(arrived, hot.input, routes).where(is_valid())
+    events = hot.input.transform(events) if hot.input.transform else events
+    return sink.start(hot.transform(events), request)

@@ -1,1 +1,1 @@
-"""What stands in for the cloud on a laptop: a Java runtime, jars, a Kafka broker."""
+"""The local runtime: Java, jars, a Spark JVM and a Kafka broker."""

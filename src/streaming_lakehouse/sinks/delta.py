@@ -1,4 +1,4 @@
-"""Delta tables: Spark's own stream into one, and what foreachBatch does with them, each batch exactly once."""
+"""Delta tables: the streaming sink, and batch writes for foreachBatch; each batch exactly once."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming_lakehouse.config.options import OptionSpec
+from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.options import Options
-from streaming_lakehouse.settings import Table
-from streaming_lakehouse.sinks import Outlet, Query, Sink
+from streaming_lakehouse.sinks import QueryConfig, Sink, WriteRequest
 
 log = logging.getLogger(__name__)
 
 
-def append_stream(rows: DataFrame, table: Table, query: Query) -> StreamingQuery:
-    """Writes a stream to a table. Delta's own sink skips a batch that it has already committed: exactly once."""
+def append_stream(rows: DataFrame, table: Table, query: QueryConfig) -> StreamingQuery:
+    """Writes a stream to a table exactly once: Delta's own sink skips a batch that it has already committed."""
     writer = query.writer(rows).format("delta")
-    return writer.start(table.path) if table.path else writer.toTable(str(table.name))
+    return writer.start(table.path) if table.path else writer.toTable(str(table.catalog_name))
 
 
-def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], query: Query) -> StreamingQuery:
-    """Hands each micro-batch to `write`, at least once: what it writes must bear a repeat."""
+def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], query: QueryConfig) -> StreamingQuery:
+    """Calls `write` with each micro-batch, at least once: it must be idempotent."""
     return query.writer(rows).foreachBatch(write).start()
 
 
 def write_batch(rows: DataFrame, table: Table, *, mode: str, transaction_id: str | None, batch_id: int) -> None:
-    """Appends a micro-batch, or overwrites the table with it, once, however often it is called for the same batch.
+    """Appends a micro-batch, or overwrites the table with it. Idempotent: a replayed batch is written once.
 
-    `transaction_id` belongs to one checkpoint: a new checkpoint numbers its batches from 0 again, and under the old
-    id Delta would take its first batches for repeats and skip them without a word. Without one it is written each time.
+    `transaction_id` belongs to one checkpoint. A new checkpoint numbers its batches from 0 again: with the old id,
+    Delta would silently skip them as already written. Without an id each call writes.
     """
     writer = rows.write.format("delta").mode(mode)
     if transaction_id is not None:
@@ -41,27 +41,24 @@ def write_batch(rows: DataFrame, table: Table, *, mode: str, transaction_id: str
     if table.path:
         writer.save(table.path)
     else:
-        writer.saveAsTable(str(table.name))
+        writer.saveAsTable(str(table.catalog_name))
 
 
 def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...]) -> None:
-    """Adds the rows whose key the table does not have; the others take the place of theirs.
-
-    Nulls are the same as nulls. A repeat changes nothing, so that it needs no transaction of its own.
-    """
+    """Upserts rows by their key; nulls are equal to each other. Idempotent, so it needs no transaction id."""
     from delta.tables import DeltaTable
 
     spark = rows.sparkSession
-    ensure(spark, table, rows.schema)
-    delta = DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.name))
-    is_same = " AND ".join(f"kept.`{column}` <=> new.`{column}`" for column in key)
-    merge = delta.alias("kept").merge(rows.alias("new"), is_same)
+    create_if_missing(spark, table, rows.schema)
+    delta = DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.catalog_name))
+    has_same_key = " AND ".join(f"target.`{column}` <=> source.`{column}`" for column in key)
+    merge = delta.alias("target").merge(rows.alias("source"), has_same_key)
     merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
 
 @contextmanager
-def kept(rows: DataFrame) -> Iterator[DataFrame]:
-    """Keeps rows for several actions where the platform can; serverless cannot, and computes them again."""
+def persisted(rows: DataFrame) -> Iterator[DataFrame]:
+    """Persists rows for several actions; not on serverless, which has no cache and computes them again."""
     try:
         rows.persist()
     except Exception as error:
@@ -75,66 +72,85 @@ def kept(rows: DataFrame) -> Iterator[DataFrame]:
         rows.unpersist()
 
 
-def ensure(spark: SparkSession, table: Table, schema: T.StructType) -> None:
-    """Makes an empty table, where there is none, for those who read it before its first row is there."""
+def create_if_missing(spark: SparkSession, table: Table, schema: T.StructType) -> None:
+    """Creates an empty table, if there is none, for streams that read it before its first row is written."""
     if exists(spark, table):
         return
     from delta.tables import DeltaTable
 
     builder = DeltaTable.createIfNotExists(spark).addColumns(schema)
-    (builder.location(table.path) if table.path else builder.tableName(str(table.name))).execute()
+    (builder.location(table.path) if table.path else builder.tableName(str(table.catalog_name))).execute()
 
 
-def lacking(spark: SparkSession, table: Table, schema: T.StructType) -> list[T.StructField]:
-    """The columns of `schema` that a table does not have; one of nulls alone no table keeps."""
-    there = _types(spark, table)
-    return [column for column in schema if column.name.lower() not in there and column.dataType != T.NullType()]
+def missing_columns(spark: SparkSession, table: Table, schema: T.StructType) -> list[T.StructField]:
+    """The columns of `schema` that a table lacks, except those of NullType, which Delta does not store."""
+    existing = _types(spark, table)
+    return [column for column in schema if column.name.lower() not in existing and column.dataType != T.NullType()]
 
 
-def refuse_other_types(spark: SparkSession, table: Table, schema: T.StructType, remedy: str) -> None:
-    """Raises LakehouseError where the table has a column of another type: Delta would refuse the first batch."""
-    there = _types(spark, table)
-    wanted = [(column.name, column.dataType.simpleString()) for column in schema if column.name.lower() in there]
+def check_column_types(spark: SparkSession, table: Table, schema: T.StructType, remedy: str) -> None:
+    """Raises LakehouseError if the table has a column with another type: Delta would refuse the first batch."""
+    existing = _types(spark, table)
+    declared = [(column.name, column.dataType.simpleString()) for column in schema if column.name.lower() in existing]
     differing = [
-        f"{name} is {there[name.lower()]} there and {wants} in the pipeline"
-        for name, wants in wanted
-        if wants != there[name.lower()]
+        f"{name} is {existing[name.lower()]} in the table and {declared_type} in the pipeline"
+        for name, declared_type in declared
+        if declared_type != existing[name.lower()]
     ]
     if differing:
-        raise LakehouseError(f"{table} has another type for a column: {', '.join(differing)}; {remedy}")
+        raise LakehouseError(f"{table} has a column with another type: {', '.join(differing)}; {remedy}")
 
 
 def _types(spark: SparkSession, table: Table) -> dict[str, str]:
     return {column.name.lower(): column.dataType.simpleString() for column in read(spark, table).schema}
 
 
-def widen(spark: SparkSession, table: Table, columns: list[T.StructField]) -> None:
-    """Adds columns to a table; the rows that it has get nulls there."""
+def add_columns(spark: SparkSession, table: Table, columns: list[T.StructField]) -> None:
+    """Adds columns to a table, with nulls in its existing rows."""
     added = ", ".join(f"`{column.name}` {column.dataType.simpleString()}" for column in columns)
-    spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({added})")
-    log.warning("%s has got what is new in the pipeline: %s", table, ", ".join(column.name for column in columns))
+    spark.sql(f"ALTER TABLE {table.sql_identifier} ADD COLUMNS ({added})")
+    log.warning("%s: added columns that are new in the pipeline: %s", table, ", ".join(c.name for c in columns))
 
 
 def exists(spark: SparkSession, table: Table) -> bool:
-    """True where the table is there, with or without rows."""
+    """True if the table exists, with or without rows."""
     if table.path:
-        return any((Path(table.path) / "_delta_log").glob("[0-9]*"))  # a folder alone is no table
-    return bool(spark.catalog.tableExists(str(table.name)))
+        return any((Path(table.path) / "_delta_log").glob("[0-9]*"))  # an empty folder is no table
+    return bool(spark.catalog.tableExists(str(table.catalog_name)))
 
 
-def read(spark: SparkSession, table: Table) -> DataFrame:
-    """The table as a batch."""
-    return spark.read.format("delta").load(table.path) if table.path else spark.read.table(str(table.name))
+def read(spark: SparkSession, table: Table, *, version: int | None = None) -> DataFrame:
+    """The table as a batch, at its latest version or the given one."""
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    return reader.load(table.path) if table.path else reader.table(str(table.catalog_name))
 
 
-def _start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    return append_stream(rows, outlet.table, outlet.query)
+def latest_version(spark: SparkSession, table: Table) -> int:
+    from delta.tables import DeltaTable
+
+    delta = DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.catalog_name))
+    return int(delta.history(1).collect()[0]["version"])
+
+
+def create(rows: DataFrame, table: Table) -> None:
+    """Creates a table with these rows, in one commit. Fails with Spark's error if it exists."""
+    writer = rows.write.format("delta").mode("errorifexists")
+    if table.path:
+        writer.save(table.path)
+    else:
+        writer.saveAsTable(str(table.catalog_name))
+
+
+def _start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
+    return append_stream(rows, request.table, request.query)
 
 
 SINK = Sink(
     "delta",
-    Options("sink 'delta'"),
+    OptionSpec("sink 'delta'"),
     guarantee="exactly once",
     start=_start,
-    keeps_table=True,
+    writes_table=True,
 )

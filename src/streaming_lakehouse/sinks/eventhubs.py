@@ -1,45 +1,45 @@
-"""Azure Event Hubs as a sink, through its Kafka endpoint: records as the Kafka sink makes them."""
+"""Azure Event Hubs as a sink, through its Kafka endpoint, with the same records as the Kafka sink."""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.options import Options, without
+from streaming_lakehouse.config.options import OptionSpec, omit
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.sinks import Outlet, Sink, kafka
+from streaming_lakehouse.sinks import Sink, WriteRequest, kafka
 from streaming_lakehouse.sources import eventhubs as source
 
 _OWNER = "sink 'eventhubs'"
 
 
-def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    """Sends each row to the event hub, at least once. The credentials are given as to the source `eventhubs`."""
-    with source.named(_OWNER):
-        given = source.with_credentials(outlet.options)
+def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
+    """Sends each row to the event hub, at least once. The credentials are those of the source `eventhubs`."""
+    with source.prefix_errors(_OWNER):
+        given = source.with_credentials(request.options)
         source.check_namespace(given)
-        client = source.of_kafka(given, shaded=on_databricks())
-    options = {**source.passed_on(given), **without(client, ["subscribe", "kafka.group.id"])}
-    return kafka.send(rows, outlet, options, source.event_hub(given))
+        client = source.kafka_options(given, shaded=on_databricks())
+    options = {**source.kafka_passthrough(given), **omit(client, ["subscribe", "kafka.group.id"])}
+    return kafka.send(rows, request, options, source.event_hub(given))
 
 
-def check(outlet: Outlet) -> None:
-    """Raises LakehouseError where the event hub or its credentials are not told whole."""
-    with source.named(_OWNER):
-        source.of_kafka(source.with_credentials(outlet.options), shaded=on_databricks())
+def check(request: WriteRequest) -> None:
+    """Raises LakehouseError if the event hub or its credentials are incomplete."""
+    with source.prefix_errors(_OWNER):
+        source.kafka_options(source.with_credentials(request.options), shaded=on_databricks())
 
 
-def place(outlet: Outlet) -> dict[str, str]:
-    namespace, _, name = source.endpoint(source.with_credentials(outlet.options))
+def address(request: WriteRequest) -> dict[str, str]:
+    namespace, _, name = source.endpoint(source.with_credentials(request.options))
     return {"namespace": namespace, "name": name}
 
 
 SINK = Sink(
     "eventhubs",
-    Options(_OWNER, (*source.OPTIONS_TO_SEND, "kafka.")),
+    OptionSpec(_OWNER, (*source.PRODUCER_OPTIONS, "kafka.")),
     guarantee="at least once",
     start=start,
-    place=place,
-    repeats=True,
+    address=address,
+    recomputes_on_replay=True,
     check=check,
 )

@@ -1,4 +1,4 @@
-"""Files as a sink: Parquet, JSON or CSV, in folders by the values of columns where one likes; exactly once."""
+"""Files as a sink: Parquet, JSON or CSV, optionally partitioned by columns; exactly once."""
 
 from __future__ import annotations
 
@@ -8,93 +8,97 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import ages
+from streaming_lakehouse.checkpointing import consistency
+from streaming_lakehouse.config.options import OptionSpec, get_option, require_option
+from streaming_lakehouse.config.storage import local_path
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
-from streaming_lakehouse.options import Options, option, required
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.settings import local_path
-from streaming_lakehouse.sinks import Outlet, Sink
+from streaming_lakehouse.sinks import Sink, WriteRequest
 
 FORMATS = ("parquet", "json", "csv")
 _OWNER = "sink 'files'"
-_PASSED_ON = ("compression", "header", "sep")
+_WRITER_OPTIONS = ("compression", "header", "sep")
 
 
-def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    """Writes below the folder `path`, in one that is named like the table.
+def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
+    """Writes to the folder `<path>/<table>`.
 
-    A reader must heed the folder's `_spark_metadata`, as Spark does: it names the files that count, and after a crash
-    there may be others. Raises LakehouseError for an unknown format, or for a column that the table does not have; and
-    for a folder that is not of the checkpoint's age, where it can be looked at.
+    Readers must use the folder's `_spark_metadata`, as Spark does: it lists the committed files, and after a crash the
+    folder may have others. Raises LakehouseError for an unknown format or column, and for a folder that is out of sync
+    with the checkpoint, as far as it is readable here.
     """
-    form, partitions = file_format(outlet), partition_columns(outlet)
+    form, partitions = file_format(request), partition_columns(request)
     for name in partitions:
         if name not in rows.columns:
             raise LakehouseError(
-                f"{_OWNER}: {outlet.table} has no column {name!r} to partition by{did_you_mean(name, rows.columns)}"
+                f"{_OWNER}: {request.table} has no column {name!r} to partition by{did_you_mean(name, rows.columns)}"
             )
-    if _is_seen(folder(outlet)):
-        ages.refuse_folder_of_another_age(str(outlet.query.checkpoint), folder(outlet), _batches(folder(outlet)))
-    writer = outlet.query.writer(rows).format(form).partitionBy(*partitions)
+    if _is_readable_locally(output_folder(request)):
+        consistency.check_folder_in_sync(
+            str(request.query.checkpoint), output_folder(request), _logged_batches(output_folder(request))
+        )
+    writer = request.query.writer(rows).format(form).partitionBy(*partitions)
     if form == "csv":
         writer = writer.option("header", "true")
-    given = {name: value for name in _PASSED_ON if (value := option(outlet.options, name)) is not None}
-    return writer.options(**given).start(folder(outlet))
+    given = {name: value for name in _WRITER_OPTIONS if (value := get_option(request.options, name)) is not None}
+    return writer.options(**given).start(output_folder(request))
 
 
-def file_format(outlet: Outlet) -> str:
-    form = (option(outlet.options, "format") or "parquet").lower()
+def file_format(request: WriteRequest) -> str:
+    form = (get_option(request.options, "format") or "parquet").lower()
     if form not in FORMATS:
         raise LakehouseError(f"{_OWNER}: there is no format {form!r}{did_you_mean(form, FORMATS)}")
     return form
 
 
-def partition_columns(outlet: Outlet) -> list[str]:
-    """Those that `partitionBy` names, none without it; whether the table has them is known with its rows only.
+def partition_columns(request: WriteRequest) -> list[str]:
+    """The columns of `partitionBy`; whether the table has them is known at the start of the query only.
 
-    Raises LakehouseError for an empty name, or one that comes twice.
+    Raises LakehouseError for an empty or duplicate name.
     """
-    given = option(outlet.options, "partitionBy")
+    given = get_option(request.options, "partitionBy")
     names = [] if given is None else [name.strip() for name in given.split(",")]
     if not all(names) or len(set(names)) < len(names):
         raise LakehouseError(
-            f"{_OWNER}: partitionBy is a column, or several with commas between, each once, not {given!r}"
+            f"{_OWNER}: partitionBy is a column, or several separated by commas, each once, not {given!r}"
         )
     return names
 
 
-def check(outlet: Outlet) -> None:
-    """Raises LakehouseError for `partitionBy`; what else can be wrong `place` says."""
-    partition_columns(outlet)
+def check(request: WriteRequest) -> None:
+    """Raises LakehouseError for an invalid `partitionBy`; `address` checks the other options."""
+    partition_columns(request)
 
 
-def folder(outlet: Outlet) -> str:
-    path = required(_OWNER, outlet.options, "path").rstrip("/")
+def output_folder(request: WriteRequest) -> str:
+    path = require_option(_OWNER, request.options, "path").rstrip("/")
     if on_databricks() and not path.startswith("/"):
-        return f"{path}/{outlet.table.title}"  # of a cloud's storage
-    return str(Path(local_path("path", path)) / outlet.table.title)
+        return f"{path}/{request.table.name}"  # a URI of cloud storage
+    return str(Path(local_path("path", path)) / request.table.name)
 
 
-def _is_seen(folder: str) -> bool:
-    """True where Python finds there what Spark has: in a workspace a cloud's storage and DBFS are Spark's alone."""
-    return not on_databricks() or folder.startswith("/Volumes/")
+def _is_readable_locally(path: str) -> bool:
+    """True if Python can read the folder: in a workspace, cloud storage and DBFS are accessible to Spark only."""
+    return not on_databricks() or path.startswith("/Volumes/")
 
 
-def _batches(folder: str) -> Iterator[int]:
-    """The numbers in Spark's log of the folder: it has an entry for each batch; older ones are drawn together."""
-    entries = (Path(folder) / "_spark_metadata").glob("[0-9]*")
-    return (int(entry.stem) for entry in entries if entry.stem.isdigit())  # `9`, or with all before it `9.compact`
+def _logged_batches(path: str) -> Iterator[int]:
+    """The batches in Spark's log of the folder: it has an entry for each; older ones are compacted."""
+    entries = (Path(path) / "_spark_metadata").glob("[0-9]*")
+    return (
+        int(entry.stem) for entry in entries if entry.stem.isdigit()
+    )  # `9`, or `9.compact`, which includes all before it
 
 
-def place(outlet: Outlet) -> dict[str, str]:
-    return {"path": folder(outlet), "format": file_format(outlet)}
+def address(request: WriteRequest) -> dict[str, str]:
+    return {"path": output_folder(request), "format": file_format(request)}
 
 
 SINK = Sink(
     "files",
-    Options(_OWNER, ("path", "format", "partitionBy", *_PASSED_ON), flags=("header",)),
+    OptionSpec(_OWNER, ("path", "format", "partitionBy", *_WRITER_OPTIONS), booleans=("header",)),
     guarantee="exactly once",
     start=start,
-    place=place,
+    address=address,
     check=check,
 )

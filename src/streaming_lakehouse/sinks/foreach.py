@@ -1,7 +1,7 @@
-"""Rows one at a time, by a writer with `open`, `process` and `close`: for systems that Spark has no sink for.
+"""Row by row, with a writer that has `open`, `process` and `close`: for systems without a Spark sink.
 
-The writer here puts rows into files of JSON lines. For another system, copy it and write to that instead: what makes
-it exactly once is that (partition, epoch) names a piece of the output, and that a piece is there as a whole or not.
+This writer writes files of JSON lines. For another system, copy it and write there instead. It is exactly once, because
+(partition, epoch) identifies a part of the output, and a part is written atomically.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import IO
 from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import ages, checkpoints
-from streaming_lakehouse.options import Options, required
-from streaming_lakehouse.settings import local_path
-from streaming_lakehouse.sinks import Outlet, Sink, kafka
+from streaming_lakehouse.checkpointing import consistency, metadata
+from streaming_lakehouse.config.options import OptionSpec, require_option
+from streaming_lakehouse.config.storage import local_path
+from streaming_lakehouse.sinks import Sink, WriteRequest, kafka
 
 _OWNER = "sink 'foreach'"
 _LINE = "_line"
 
 
 @dataclass
-class LineFiles:
-    """Writes the rows of a partition of a micro-batch to a file of their own, `<epoch>-<partition>.jsonl`.
+class JsonLinesWriter:
+    """Writes each partition of a micro-batch to its own file, `<epoch>-<partition>.jsonl`.
 
-    A repeat of the batch writes the same file again. The first partition's file is there also without a row, so that
-    the folder tells which batches it has. Spark sends this object to each task, with nothing open yet.
+    A replayed batch writes the same file again. The first partition's file is written even without rows, so that each
+    batch has a file in the folder. Spark serializes this object to each task before `open`.
     """
 
     folder: str
@@ -38,10 +38,10 @@ class LineFiles:
     is_first: bool = False
 
     def open(self, partition_id: int, epoch_id: int) -> bool:
-        """True: the rows of this partition are wanted."""
+        """Opens the draft of the partition's file; True: Spark shall process the rows."""
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         self.name = f"{self.folder}/{epoch_id:09d}-{partition_id:05d}"
-        self.is_first = partition_id == 0  # Spark makes one also of a batch that has none
+        self.is_first = partition_id == 0  # also exists in a batch without rows
         self.file = Path(f"{self.name}.{os.getpid()}.draft").open("w", encoding="utf-8")  # noqa: SIM115
         return True
 
@@ -50,7 +50,7 @@ class LineFiles:
         self.file.write(f"{row[_LINE]}\n")
 
     def close(self, error: Exception | None) -> None:
-        """With an error the task is tried again, or the run has failed: nothing of it is left."""
+        """Commits the file, or removes it after an error: Spark then retries the task, or the run has failed."""
         if self.file is None:
             return
         self.file.close()
@@ -61,50 +61,50 @@ class LineFiles:
             draft.unlink()
 
 
-def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    """Writes below the folder `path`, in one that is named like the table; a row is a JSON object in a line.
+def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
+    """Writes to the folder `<path>/<table>`, one JSON object per line.
 
-    Raises LakehouseError for a folder that is not of the checkpoint's age.
+    Raises LakehouseError for a folder that is out of sync with the checkpoint.
     """
-    written = (batch for batch, file in _pieces(folder(outlet)) if file.suffix == ".jsonl")
-    ages.refuse_folder_of_another_age(str(outlet.query.checkpoint), folder(outlet), written)
-    _remove_unfinished(outlet)
-    lines = rows.select(kafka.as_json(*rows.columns).alias(_LINE))
-    return outlet.query.writer(lines).foreach(LineFiles(folder(outlet))).start()
+    written = (batch for batch, file in _part_files(folder(request)) if file.suffix == ".jsonl")
+    consistency.check_folder_in_sync(str(request.query.checkpoint), folder(request), written)
+    _remove_uncommitted(request)
+    lines = rows.select(kafka.to_json_column(*rows.columns).alias(_LINE))
+    return request.query.writer(lines).foreach(JsonLinesWriter(folder(request))).start()
 
 
-def _remove_unfinished(outlet: Outlet) -> None:
-    """Takes away what there is of a batch that is done again: it may be cut into other partitions this time."""
-    ended = checkpoints.newest_ended(str(outlet.query.checkpoint))
-    for batch, file in _pieces(folder(outlet)):
-        if ended is None or batch > ended:
+def _remove_uncommitted(request: WriteRequest) -> None:
+    """Removes the files of a batch that will be replayed: it may have other partitions this time."""
+    committed = metadata.latest_commit_batch(str(request.query.checkpoint))
+    for batch, file in _part_files(folder(request)):
+        if committed is None or batch > committed:
             file.unlink()
 
 
-def _pieces(folder: str) -> list[tuple[int, Path]]:
-    """What `LineFiles` has left there, drafts too, each with the number of its batch."""
+def _part_files(folder: str) -> list[tuple[int, Path]]:
+    """The files of `JsonLinesWriter`, drafts too, each with the number of its batch."""
     found = ((file.name.partition("-")[0], file) for file in Path(folder).glob("[0-9]*-[0-9]*.*"))
     return [(int(number), file) for number, file in found if number.isdigit()]
 
 
-def folder(outlet: Outlet) -> str:
-    return str(local_path("path", required(_OWNER, outlet.options, "path")) / outlet.table.title)
+def folder(request: WriteRequest) -> str:
+    return str(local_path("path", require_option(_OWNER, request.options, "path")) / request.table.name)
 
 
 def read(folder: Path) -> list[dict[str, object]]:
-    """The rows that were written so far."""
+    """The rows written so far."""
     return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
 
 
-def place(outlet: Outlet) -> dict[str, str]:
-    return {"path": folder(outlet)}
+def address(request: WriteRequest) -> dict[str, str]:
+    return {"path": folder(request)}
 
 
 SINK = Sink(
     "foreach",
-    Options(_OWNER, ("path",)),
+    OptionSpec(_OWNER, ("path",)),
     guarantee="exactly once",
     start=start,
-    place=place,
-    repeats=True,
+    address=address,
+    recomputes_on_replay=True,
 )

@@ -8,69 +8,69 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse import ages, checkpoints
-from streaming_lakehouse.options import Options
-from streaming_lakehouse.settings import Table
-from streaming_lakehouse.sinks import Outlet, Sink, delta
+from streaming_lakehouse.checkpointing import consistency, metadata
+from streaming_lakehouse.config.options import OptionSpec
+from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.sinks import Sink, WriteRequest, delta
 
 
-def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    """Keeps the table as the output mode says.
+def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
+    """Writes the table in the output mode.
 
-    append: each row is added once. update: a row takes the place of the one with its key (MERGE). complete: the rows
-    of a batch take the place of all. A new checkpoint over a table that has rows appends as update does.
+    append: each row is added once. update: rows are upserted by their key (MERGE). complete: the rows of a batch
+    overwrite the table. With a new checkpoint over a table that has rows, append upserts too.
     """
-    checkpoint = str(outlet.query.checkpoint)
-    return delta.for_each_batch(rows, DeltaBatches(outlet, checkpoint), outlet.query)
+    checkpoint = str(request.query.checkpoint)
+    return delta.for_each_batch(rows, DeltaWriter(request, checkpoint), request.query)
 
 
 @dataclass
-class DeltaBatches:
-    """Writes one micro-batch after the other, each once, however often it is repeated: `foreachBatch` calls it."""
+class DeltaWriter:
+    """The function for `foreachBatch`: writes each micro-batch once, also if it is replayed."""
 
-    outlet: Outlet
+    request: WriteRequest
     checkpoint: str
     transaction_id: str = ""
 
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
-        mode = self.outlet.query.mode
-        if mode == "update" or (mode == "append" and checkpoints.is_over_rows(self.checkpoint)):
+        mode = self.request.query.mode
+        if mode == "update" or (mode == "append" and metadata.is_table_prepopulated(self.checkpoint)):
             self._merge(rows)
         else:
             self._write(rows, batch_id)
 
     def _merge(self, rows: DataFrame) -> None:
-        # A hot path may tell an event twice, and a merge takes one row for each of the table's.
-        with delta.kept(rows.dropDuplicates(list(self.outlet.key))) as batch:
-            # Counted, so that Spark has seen all rows: a merge of none would not ask for them.
+        # A hot path may have an event twice, and MERGE accepts one source row per target row.
+        with delta.persisted(rows.dropDuplicates(list(self.request.key))) as batch:
+            # count() makes Spark read all rows, which advances the watermark; an empty batch is not merged.
             if batch.count():
-                delta.merge_batch(batch, self._table, self.outlet.key)
-                ages.note_version(self.checkpoint, self._table)
+                delta.merge_batch(batch, self._table, self.request.key)
+                consistency.record_table_version(self.checkpoint, self._table)
             else:
-                delta.ensure(batch.sparkSession, self._table, batch.schema)
+                delta.create_if_missing(batch.sparkSession, self._table, batch.schema)
 
     def _write(self, rows: DataFrame, batch_id: int) -> None:
-        # Bound to this checkpoint: a new one has another identity, and numbers its batches from 0 again.
-        self.transaction_id = self.transaction_id or checkpoints.identity(self.checkpoint)
-        mode = "overwrite" if self.outlet.query.mode == "complete" else "append"
-        with ExitStack() as held:
-            if batch_id == self.outlet.again:
-                held.enter_context(delta.kept(rows))
-                # Delta skips a write it has made before without asking for its rows, and Spark tells the watermark
-                # from the rows that were asked for.
+        # The id belongs to this checkpoint: a new one has another id, and numbers its batches from 0 again.
+        self.transaction_id = self.transaction_id or metadata.query_id(self.checkpoint)
+        mode = "overwrite" if self.request.query.mode == "complete" else "append"
+        with ExitStack() as stack:
+            if batch_id == self.request.replayed_batch:
+                stack.enter_context(delta.persisted(rows))
+                # Delta skips a batch that it has already written without reading its rows, and Spark computes the
+                # watermark from the rows that are read.
                 rows.write.format("noop").mode("overwrite").save()
             delta.write_batch(rows, self._table, mode=mode, transaction_id=self.transaction_id, batch_id=batch_id)
 
     @property
     def _table(self) -> Table:
-        return self.outlet.table
+        return self.request.table
 
 
 SINK = Sink(
     "foreachBatch",
-    Options("sink 'foreachBatch'"),
+    OptionSpec("sink 'foreachBatch'"),
     guarantee="exactly once",
     start=start,
-    keeps_table=True,
-    repeats=True,
+    writes_table=True,
+    recomputes_on_replay=True,
 )

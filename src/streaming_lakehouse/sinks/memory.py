@@ -1,23 +1,23 @@
-"""A table in the driver's memory as a sink, for notebooks and tests: it is gone with the process."""
+"""A table in the driver's memory as a sink, for notebooks and tests; it is lost when the process ends."""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.options import Options
-from streaming_lakehouse.sinks import Outlet, Sink
+from streaming_lakehouse.config.options import OptionSpec
+from streaming_lakehouse.sinks import Sink, WriteRequest
 
 
-def start(rows: DataFrame, outlet: Outlet) -> StreamingQuery:
-    """Keeps the rows as a table of the session, named like the gold table: `spark.table("weather_alerts")`."""
-    return outlet.query.writer(rows).format("memory").queryName(outlet.table.title).start()
+def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
+    """Stores the rows in a temporary view named like the gold table: `spark.table("weather_alerts")`."""
+    return request.query.writer(rows).format("memory").queryName(request.table.name).start()
 
 
 SINK = Sink(
     "memory",
-    Options("sink 'memory'"),
+    OptionSpec("sink 'memory'"),
     guarantee="none",
     start=start,
-    goes_on=False,
+    is_resumable=False,
 )

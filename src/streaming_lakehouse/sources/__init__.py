@@ -1,4 +1,4 @@
-"""Where records come from: the only place with `readStream`; one module a source."""
+"""The sources that records are read from, one module each: the only package that reads external streams."""
 
 from __future__ import annotations
 
@@ -8,77 +8,65 @@ from socket import create_connection
 
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming_lakehouse.errors import LakehouseError, did_you_mean
-from streaming_lakehouse.options import Options
-from streaming_lakehouse.pipeline import Pipeline
-from streaming_lakehouse.sources.secrets import refuse_in_clear
-from streaming_lakehouse.triggers import Trigger
+from streaming_lakehouse.config import registry
+from streaming_lakehouse.config.options import OptionSpec
+from streaming_lakehouse.config.secrets import reject_plaintext_secrets
+from streaming_lakehouse.config.triggers import Trigger
+from streaming_lakehouse.pipeline import Bronze
 
 _CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a source is asked for. `options` are Spark's own, by the names the user gave."""
+class ReadRequest:
+    """Which records to read: those of `bronze` in the pipeline of that name. `options` are the source's own."""
 
-    pipeline: Pipeline
+    pipeline: str
+    bronze: Bronze
     options: Mapping[str, str]
     trigger: Trigger
 
 
-def _no_ids(spark: SparkSession, request: Request) -> dict[str, str]:
+def _no_fingerprint(spark: SparkSession, request: ReadRequest) -> dict[str, str]:
     return {}
 
 
 @dataclass(frozen=True)
 class Source:
-    """`read` gives a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
+    """`read` returns a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
 
-    `place` tells in what the records lie, as a checkpoint counts them: with another place its offsets mean nothing.
-    It raises LakehouseError where the options name none. `ids` tell that place from another which may have come to its
-    names since, as far as they can be known here. `accepts` holds the options it takes, in Spark's spelling; one
-    that ends in `.` stands for all that begin so. Those that are whole numbers are in `least` with the least of them,
-    those that are true or false in `flags`. `ends` is false where there is no "all there is" that a run could take,
-    `is_kept` is false where what was sent once cannot be read again.
+    `address` identifies the topic, folder or seed that a checkpoint's offsets refer to. It raises LakehouseError if
+    the options name none. `fingerprint` holds the known ids that distinguish it from another one of the same name,
+    such as a topic that was deleted and recreated. `one_table` holds the options that name the records of a single
+    bronze table. `is_bounded` is false if available-now would never end, `is_replayable` if records that were sent
+    once cannot be read again.
     """
 
     name: str
-    accepts: tuple[str, ...]
-    read: Callable[[SparkSession, Request], DataFrame]
-    place: Callable[[Request], dict[str, str]]
-    least: Mapping[str, int]
-    flags: tuple[str, ...] = ()
-    ends: bool = True
-    is_kept: bool = True
-    ids: Callable[[SparkSession, Request], dict[str, str]] = _no_ids
+    options: OptionSpec
+    read: Callable[[SparkSession, ReadRequest], DataFrame]
+    address: Callable[[ReadRequest], dict[str, str]]
+    one_table: tuple[str, ...] = ()
+    is_bounded: bool = True
+    is_replayable: bool = True
+    fingerprint: Callable[[SparkSession, ReadRequest], dict[str, str]] = _no_fingerprint
 
-    @property
-    def options(self) -> Options:
-        return Options(f"source {self.name!r}", self.accepts, self.least, self.flags)
-
-    def check(self, given: Mapping[str, str]) -> None:
-        """Raises LakehouseError for an option the source does not take, or a credential in clear."""
-        self.options.check(given)
-        refuse_in_clear(given)
+    def check(self, options: Mapping[str, str]) -> None:
+        """Raises LakehouseError for an unknown option, an invalid value, or a credential in plaintext."""
+        self.options.check(options)
+        reject_plaintext_secrets(options)
 
 
-def find_source(name: str) -> Source:
-    """The source of that name. Raises LakehouseError where there is none."""
-    # Here, since they import this module's types.
-    from streaming_lakehouse.sources import eventhubs, files, generator, kafka, rate, socket
-
-    known = (kafka, eventhubs, files, generator, socket)
-    all_sources = [*(module.SOURCE for module in known), rate.RATE, rate.MICRO_BATCH]
-    sources: dict[str, Source] = {source.name: source for source in all_sources}
-    if name not in sources:
-        raise LakehouseError(f"there is no source {name!r}{did_you_mean(name, sources)}")
-    return sources[name]
+def get_source(name: str) -> Source:
+    """The source of that name. Raises LakehouseError if there is none."""
+    source: Source = registry.load("source", __name__, registry.SOURCES, name)
+    return source
 
 
-def unreachable(host: str, port: int) -> str | None:
-    """Why nobody answers there, or None where somebody does."""
+def connection_error(host: str, port: int) -> str | None:
+    """Why the address is unreachable, or None if it is reachable."""
     try:
         create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except (OSError, UnicodeError) as error:  # the second for what can be no host's name
+    except (OSError, UnicodeError) as error:  # UnicodeError for an invalid host name
         return getattr(error, "strerror", None) or str(error)
     return None

@@ -1,8 +1,8 @@
-"""The envelope that every source puts its records in: bronze's columns."""
+"""The record envelope of every source: bronze's columns."""
 
 from pyspark.sql import types as T
 
-# One definition of Kafka's header list, as Spark reads it.
+# Kafka's headers, in Spark's type.
 HEADERS = T.ArrayType(
     T.StructType([T.StructField("key", T.StringType()), T.StructField("value", T.BinaryType())]),
 )
@@ -20,15 +20,15 @@ RECORD = T.StructType(
 )
 
 BRONZE = T.StructType([*RECORD.fields, T.StructField("ingested_at", T.TimestampType())])
-"""What bronze holds of a record, whatever its source.
+"""Bronze's columns, the same for every source.
 
-key, value: as delivered; value null for a tombstone. headers: Kafka's, else null. source: topic, or file. partition and
-offset: the record's place in its source; `source`, `partition` and `offset` together name a record for good.
-source_timestamp: when the source got it. ingested_at: when bronze did (the start of its micro-batch).
+key, value: unmodified; value is null for a tombstone. headers: Kafka's, else null. source: topic, or file. partition,
+offset: the record's position in its source; `source`, `partition` and `offset` together identify a record permanently.
+source_timestamp: when the source received it. ingested_at: when bronze did (the start of its micro-batch).
 """
 
 QUARANTINE = T.StructType([*BRONZE.fields, T.StructField("failed_expectations", T.ArrayType(T.StringType()))])
 
-# Where a silver row came from.
+# The columns of a silver row that identify its bronze record.
 PROVENANCE = ("source", "partition", "offset", "source_timestamp", "ingested_at")
-PLACE = ("source", "partition", "offset")
+RECORD_ID = ("source", "partition", "offset")

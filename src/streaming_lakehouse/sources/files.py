@@ -1,4 +1,4 @@
-"""Files, one record a line: Auto Loader on Databricks, Spark's file stream elsewhere, with the same contract."""
+"""Files with one record per line: Auto Loader on Databricks, Spark's file stream elsewhere, with the same contract."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
+from streaming_lakehouse.config.options import OptionSpec, get_option, require_option
+from streaming_lakehouse.config.secrets import resolve_secrets
+from streaming_lakehouse.config.storage import local_path
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.options import option, required
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.settings import local_path
-from streaming_lakehouse.sources import Request, Source
+from streaming_lakehouse.sources import ReadRequest, Source
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
-from streaming_lakehouse.sources.secrets import resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,12 +34,12 @@ _ACCEPTS = (
     "recursiveFileLookup",
     "cloudFiles.",
 )
-_LEAST = {"maxFilesPerTrigger": 1, "maxCachedFiles": 0}
-_FLAGS = ("latestFirst", "recursiveFileLookup")
-# Spark passes over a file that was last changed a week before the newest one, and tells nobody. Copies that keep their
-# times (cp -p, rsync, tar) are such files. Auto Loader has no such limit either, unless one is set.
-_ANY_AGE = "36500d"
-# What Spark's options are called by Auto Loader, which passes over those it does not know.
+_MINIMUMS = {"maxFilesPerTrigger": 1, "maxCachedFiles": 0}
+_BOOLEANS = ("latestFirst", "recursiveFileLookup")
+# By default Spark silently skips files that are more than a week older than the newest one, such as copies with
+# preserved times (cp -p, rsync, tar). Auto Loader has no default limit either.
+_NO_AGE_LIMIT = "36500d"
+# Auto Loader's names of Spark's options; it silently ignores unknown ones.
 _AUTO_LOADER = {
     "maxfilespertrigger": "cloudFiles.maxFilesPerTrigger",
     "maxbytespertrigger": "cloudFiles.maxBytesPerTrigger",
@@ -48,7 +48,7 @@ _AUTO_LOADER = {
     "sourcearchivedir": "cloudFiles.cleanSource.moveDestination",
 }
 _LOCAL_ONLY = ("latestfirst", "maxcachedfiles", "recursivefilelookup")
-# By which Auto Loader sets up and reads the notifications of a cloud's storage.
+# For Auto Loader's file notifications of a cloud's storage.
 _CREDENTIALS = tuple(
     f"cloudFiles.{name}" for name in ("clientSecret", "connectionString", "awsSecretKey", "privateKey")
 )
@@ -57,22 +57,21 @@ _MIB = 1024 * 1024
 log = logging.getLogger(__name__)
 
 
-def read(spark: SparkSession, request: Request) -> DataFrame:
-    """Lines of the files below `<path>/<bronze table>/`, each once, as they came (without the line feed).
+def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
+    """The lines of the files below `<path>/<bronze table>/`, each once, unmodified (without the line feed).
 
-    Names that begin with `_` or `.` are not looked at: a file is delivered by being renamed to its final name, so that
-    a half-written one is never read. Nor are names that end in `._COPYING_`, as Hadoop's copies do until whole.
-    Files that end in .gz, .bz2 or .zst are unpacked; a byte order mark at the beginning of a file is not part of its
-    first line. `source` is the file's URI, `partition` the MiB at which the reading task's part of it begins (0 for all
-    but large files), `offset` the number of the line within that part, from 0, and `source_timestamp` when the file was
-    last changed.
+    Names that start with `_` or `.` are ignored: writers rename a file to its final name, so that a partial one is
+    never read. So are names that end in `._COPYING_`, which Hadoop uses for incomplete copies. Files that end in .gz,
+    .bz2 or .zst are decompressed; a byte order mark at the start of a file is not part of its first line. `source` is
+    the file's URI, `partition` the MiB at which the reading task's split starts (0 except for large files), `offset`
+    the number of the line within that split, from 0, `source_timestamp` the file's modification time.
     """
     given = {name: value for name, value in request.options.items() if name.lower() != "path"}
-    kind, options = ("cloudFiles", _of_auto_loader(given)) if on_databricks() else ("text", _of_spark(given))
-    # With the line feed alone as the separator, a carriage return stays part of the record.
+    kind, options = ("cloudFiles", _auto_loader_options(given)) if on_databricks() else ("text", _spark_options(given))
+    # With the line feed as the only separator, a carriage return is part of the record.
     reader = spark.readStream.format(kind).options(lineSep="\n", **options).schema("value string")
-    lines = reader.load(_literally(landing_folder(request)))
-    placed = lines.select(
+    lines = reader.load(_escape_glob(landing_folder(request)))
+    records = lines.select(
         F.lit(None).cast("binary").alias("key"),
         F.col("value").cast("binary").alias("value"),
         F.lit(None).cast(HEADERS).alias("headers"),
@@ -81,70 +80,70 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
         F.lit(0).cast("long").alias("offset"),
         F.col("_metadata.file_modification_time").alias("source_timestamp"),
     )
-    return placed.mapInArrow(_numbered, RECORD)
+    return records.mapInArrow(_with_line_numbers, RECORD)
 
 
-def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Numbers the lines of each file's part: a task reads one part after the other, each from its first line on.
+def _with_line_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Numbers the lines of each file split: a task reads one split after the other, each from its first line.
 
-    Spark has no such number for a stream of text; whole columns are handed over, so it costs little.
+    Spark has no line numbers for a text stream. Arrow passes whole columns, so this is cheap.
     """
     import pyarrow as pa
 
-    place, line = None, 0
+    last, line = None, 0
     for batch in batches:
         numbers = []
-        for here in zip(batch["source"].to_pylist(), batch["partition"].to_pylist(), strict=True):
-            place, line = here, line + 1 if here == place else 0
+        for split in zip(batch["source"].to_pylist(), batch["partition"].to_pylist(), strict=True):
+            last, line = split, line + 1 if split == last else 0
             numbers.append(line)
         yield batch.set_column(batch.schema.get_field_index("offset"), "offset", pa.array(numbers, pa.int64()))
 
 
-def _of_spark(options: Mapping[str, str]) -> dict[str, str]:
-    """The options of Spark's file stream: those of Auto Loader are told of, and left out."""
-    foreign = [name for name in options if name.lower().startswith("cloudfiles.")]
-    if foreign:
-        log.warning("source 'files': %s counts on Databricks only", ", ".join(foreign))
-    ours = {name: value for name, value in options.items() if name not in foreign}
-    # Files in folders below are read too, as Auto Loader does.
-    defaults = {"maxFileAge": _ANY_AGE, "recursiveFileLookup": "true"}
-    return {**{name: value for name, value in defaults.items() if option(ours, name) is None}, **ours}
+def _spark_options(options: Mapping[str, str]) -> dict[str, str]:
+    """The options of Spark's file stream; options of Auto Loader are omitted with a warning."""
+    ignored = [name for name in options if name.lower().startswith("cloudfiles.")]
+    if ignored:
+        log.warning("source 'files': %s has an effect on Databricks only", ", ".join(ignored))
+    own = {name: value for name, value in options.items() if name not in ignored}
+    # Files in subfolders are read too, as by Auto Loader.
+    defaults = {"maxFileAge": _NO_AGE_LIMIT, "recursiveFileLookup": "true"}
+    return {**{name: value for name, value in defaults.items() if get_option(own, name) is None}, **own}
 
 
-def _of_auto_loader(options: Mapping[str, str]) -> dict[str, str]:
-    """The options by Auto Loader's names, with their credentials.
+def _auto_loader_options(options: Mapping[str, str]) -> dict[str, str]:
+    """The options by Auto Loader's names, with credentials.
 
-    Raises LakehouseError for an option that it has no counterpart of, or a credential that cannot be had.
+    Raises LakehouseError for an option without a counterpart, or a credential that cannot be read.
     """
     renamed = {"cloudFiles.format": "text"}
-    for name, value in resolved(options, also=_CREDENTIALS, is_kafka=False).items():
+    for name, value in resolve_secrets(options, also=_CREDENTIALS, is_kafka=False).items():
         if name.lower() in _LOCAL_ONLY:
-            raise LakehouseError(f"source 'files': Auto Loader has no option {name!r}; leave it away on Databricks")
+            raise LakehouseError(f"source 'files': Auto Loader has no option {name!r}; omit it on Databricks")
         renamed[_AUTO_LOADER.get(name.lower(), name)] = value
     if renamed.get("cloudFiles.cleanSource", "").lower() == "archive":
         renamed["cloudFiles.cleanSource"] = "MOVE"
     return renamed
 
 
-def landing_folder(request: Request) -> str:
-    """Where the pipeline's files land: below `path`, a folder of this machine or of the workspace's storage."""
-    path = required("source 'files'", request.options, "path").rstrip("/")
+def landing_folder(request: ReadRequest) -> str:
+    """The folder of the bronze table's files below `path`, which is local or in the workspace's storage."""
+    path = require_option("source 'files'", request.options, "path").rstrip("/")
     if "://" not in path and not on_databricks():
         path = str(local_path("--option path", path))
-    return f"{path}/{request.pipeline.bronze.table}"
+    return f"{path}/{request.bronze.table}"
 
 
-def _literally(folder: str) -> str:
-    """The folder as Spark is to be told of it, which takes a name with brackets or asterisks for a pattern."""
+def _escape_glob(folder: str) -> str:
+    """The folder with glob characters escaped: Spark's file stream would take them as a pattern."""
     return folder if on_databricks() else re.sub(r"[][{}*?\\]", r"\\\g<0>", folder)
 
 
-def place(request: Request) -> dict[str, str]:
-    """The folder. Raises LakehouseError where it is missing."""
+def address(request: ReadRequest) -> dict[str, str]:
+    """The folder. Raises LakehouseError if it does not exist."""
     folder = landing_folder(request)
     if "://" not in folder and not on_databricks() and not Path(folder).is_dir():
-        raise LakehouseError(f"source 'files': there is no folder {folder}; make it, or give another --option path=…")
+        raise LakehouseError(f"source 'files': there is no folder {folder}; create it, or give another --option path=…")
     return {"path": folder}
 
 
-SOURCE = Source("files", _ACCEPTS, read, place, _LEAST, _FLAGS)
+SOURCE = Source("files", OptionSpec("source 'files'", _ACCEPTS, _MINIMUMS, _BOOLEANS), read, address)

@@ -10,15 +10,14 @@ from contextlib import suppress
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
+from streaming_lakehouse.config.options import OptionSpec, get_option, omit
+from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.local import topics
-from streaming_lakehouse.options import option, without
-from streaming_lakehouse.pipeline import Pipeline
+from streaming_lakehouse.pipeline import Bronze
 from streaming_lakehouse.session import is_local
-from streaming_lakehouse.sources import Request, Source, unreachable
-from streaming_lakehouse.sources.secrets import resolved
+from streaming_lakehouse.sources import ReadRequest, Source, connection_error, kafka_admin
 
-SERVERS = "kafka.bootstrap.servers"
+BOOTSTRAP_SERVERS = "kafka.bootstrap.servers"
 ACCEPTS = (
     "kafka.",
     "subscribe",
@@ -40,23 +39,23 @@ ACCEPTS = (
     "fetchOffset.retryIntervalMs",
 )
 _DEFAULTS = {
-    # A lakehouse wants all there is; Spark's own default, latest, skips what came before the first start.
+    # Spark's default, latest, skips the records from before the first start.
     "startingOffsets": "earliest",
-    # Offsets that aged out before they were read are lost rows: say so and stop.
+    # Records that were deleted by retention before they were read are an error.
     "failOnDataLoss": "true",
-    # The first rows of a long topic stand after seconds, and a kill costs no more than this to read again. A batch
-    # more costs about a second: bronze takes five million events in 23 s in eight batches, and in 30 s in fifteen,
-    # of the minute and a half that all layers take.
+    # The first rows of a long topic are committed after seconds, and after a kill no more than this is read again.
+    # Each further batch costs about a second: of the 90 s that all layers take for five million events, bronze takes
+    # 23 s with eight batches and 30 s with fifteen.
     "maxOffsetsPerTrigger": "350000",
-    # Fewer, larger polls: 500 records, the default, are 50 kB of these events.
+    # Fewer, larger polls: the default, 500 records, is 50 kB of these events.
     "kafka.max.poll.records": "10000",
-    # A broker that is gone ends the run within half a minute, one that takes connections and is silent after one,
+    # The run fails within 30 s if the broker is gone, and within 60 s if it accepts connections but does not respond,
     # instead of minutes.
     "kafka.default.api.timeout.ms": "20000",
     "kafka.request.timeout.ms": "15000",
 }
 _TOPICS = ("subscribe", "subscribePattern", "assign")
-LEAST = {
+MINIMUMS = {
     "maxOffsetsPerTrigger": 1,
     "minOffsetsPerTrigger": 1,
     "minPartitions": 1,
@@ -66,22 +65,22 @@ LEAST = {
     "fetchOffset.numRetries": 0,
     "fetchOffset.retryIntervalMs": 0,
 }
-FLAGS = ("failOnDataLoss",)
+BOOLEANS = ("failOnDataLoss",)
 
 
-def read(spark: SparkSession, request: Request) -> DataFrame:
+def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
     """The topic's records in bronze's envelope: `source` is the topic, `source_timestamp` the record's own.
 
     The topic is the bronze table's name with dashes, unless `subscribe`, `subscribePattern` or `assign` names another.
-    Raises LakehouseError where no bootstrap server is given or none can be reached.
+    Raises LakehouseError if no bootstrap server is given or none is reachable.
     """
-    return records(spark, resolved(request.options), request)
+    return records(spark, resolve_secrets(request.options), request)
 
 
-def records(spark: SparkSession, options: Mapping[str, str], request: Request) -> DataFrame:
-    """As `read`, of options that hold their credentials."""
-    check_servers("source 'kafka'", options)
-    defaults = _defaults(options, request.pipeline)
+def records(spark: SparkSession, options: Mapping[str, str], request: ReadRequest) -> DataFrame:
+    """Like `read`, with `options` that already have their credentials."""
+    check_reachable("source 'kafka'", options)
+    defaults = _defaults(options, request.bronze)
     if not request.trigger.is_micro_batch:
         defaults.pop("maxOffsetsPerTrigger", None)  # the real-time trigger refuses it
     stream = spark.readStream.format("kafka").options(**defaults).options(**options)
@@ -91,94 +90,99 @@ def records(spark: SparkSession, options: Mapping[str, str], request: Request) -
     )  # fmt: skip
 
 
-def place(request: Request) -> dict[str, str]:
+def address(request: ReadRequest) -> dict[str, str]:
     """The topics, by the option that names them."""
-    options = {**_defaults(request.options, request.pipeline), **request.options}
-    return {name: value for name in _TOPICS if (value := option(options, name))}
+    options = {**_defaults(request.options, request.bronze), **request.options}
+    return {name: value for name in _TOPICS if (value := get_option(options, name))}
 
 
-def ids(spark: SparkSession, request: Request) -> dict[str, str]:
-    """The ids of the cluster and of each topic that is named; of those that match `subscribePattern` none."""
-    options = resolved(request.options)
-    given = {**_defaults(options, request.pipeline), **options}
-    return known_ids(spark, "source 'kafka'", given, _named(given))
+def fingerprint(spark: SparkSession, request: ReadRequest) -> dict[str, str]:
+    """The ids of the cluster and of each named topic, not of those that match `subscribePattern`."""
+    options = resolve_secrets(request.options)
+    given = {**_defaults(options, request.bronze), **options}
+    return cluster_and_topic_ids(spark, "source 'kafka'", given, _subscribed_topics(given))
 
 
-def known_ids(spark: SparkSession, owner: str, options: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """The ids of the cluster and of the topics of these names; in a workspace none: its JVM is closed to us.
+def cluster_and_topic_ids(
+    spark: SparkSession, owner: str, options: Mapping[str, str], names: Iterable[str]
+) -> dict[str, str]:
+    """The ids of the cluster and of the topics; none in a workspace, whose JVM is not accessible.
 
-    Raises LakehouseError as `check_servers` does.
+    Raises LakehouseError as `check_reachable` does.
     """
     if not is_local(spark):
         return {}
-    check_servers(owner, options)
-    return topics.ids(spark, client_settings(options), names)
+    check_reachable(owner, options)
+    return kafka_admin.cluster_and_topic_ids(spark, client_config(options), names)
 
 
-def _named(options: Mapping[str, str]) -> Iterable[str]:
-    if (assigned := option(options, "assign")) is None:
-        return filter(None, (option(options, "subscribe") or "").replace(" ", "").split(","))
-    with suppress(ValueError, TypeError):  # what else it should be Spark says
+def _subscribed_topics(options: Mapping[str, str]) -> Iterable[str]:
+    if (assigned := get_option(options, "assign")) is None:
+        return filter(None, (get_option(options, "subscribe") or "").replace(" ", "").split(","))
+    with suppress(ValueError, TypeError):  # Spark's own error for an invalid value is better
         return dict(json.loads(assigned))
     return ()
 
 
-def client_settings(options: Mapping[str, str]) -> dict[str, str]:
-    """Those of the options that are for Kafka's client, by its own names for them."""
+def client_config(options: Mapping[str, str]) -> dict[str, str]:
+    """The options of Kafka's client, by its own names."""
     return {name.removeprefix("kafka."): value for name, value in options.items() if name.startswith("kafka.")}
 
 
-def default_topic(pipeline: Pipeline) -> str:
-    return pipeline.bronze.table.replace("_", "-")
+def default_topic(bronze: Bronze) -> str:
+    return bronze.table.replace("_", "-")
 
 
-def _defaults(given: Mapping[str, str], pipeline: Pipeline) -> dict[str, str]:
+def _defaults(given: Mapping[str, str], bronze: Bronze) -> dict[str, str]:
     names = {name.lower() for name in given}
-    defaults = without(_DEFAULTS, given)
+    defaults = omit(_DEFAULTS, given)
     if names & {"startingtimestamp", "startingoffsetsbytimestamp"}:
         defaults.pop("startingOffsets", None)
     if not names & {name.lower() for name in _TOPICS}:
-        defaults["subscribe"] = default_topic(pipeline)
+        defaults["subscribe"] = default_topic(bronze)
     return defaults
 
 
-def servers(owner: str, options: Mapping[str, str], *, prefix: str = "") -> list[str]:
-    """The servers. Raises LakehouseError unless each is on loopback or spoken to in TLS; nothing is asked of them.
+def bootstrap_servers(owner: str, options: Mapping[str, str], *, prefix: str = "") -> list[str]:
+    """The servers. Raises LakehouseError unless each is on loopback or uses TLS; opens no connection.
 
-    `prefix` stands before the options in what is said.
+    `prefix` is put before the option names in errors.
     """
-    given = option(options, SERVERS)
+    given = get_option(options, BOOTSTRAP_SERVERS)
     if not given:
-        raise LakehouseError(f"{owner} needs --option {prefix}{SERVERS}=…")
+        raise LakehouseError(f"{owner} needs --option {prefix}{BOOTSTRAP_SERVERS}=…")
     found = [server.strip() for server in given.split(",")]
-    protocol = (option(options, "kafka.security.protocol") or "PLAINTEXT").upper()
+    protocol = (get_option(options, "kafka.security.protocol") or "PLAINTEXT").upper()
     for server in found:
         host, _ = _host_and_port(owner, server)
         if protocol not in ("SSL", "SASL_SSL") and not _is_loopback(host):
             raise LakehouseError(
-                f"{owner}: {server} is not on this machine, so records and credentials would travel in clear; "
+                f"{owner}: {server} is not on this machine, so records and credentials would be sent in plaintext; "
                 f"add --option {prefix}kafka.security.protocol=SASL_SSL (or SSL)"
             )
     return found
 
 
-def check_servers(owner: str, options: Mapping[str, str]) -> None:
-    """Raises LakehouseError unless every server is on loopback or spoken to in TLS, and one of them answers."""
-    silent = []
-    for server in servers(owner, options):
-        why = unreachable(*_host_and_port(owner, server))
-        if why is None:
+def check_reachable(owner: str, options: Mapping[str, str]) -> None:
+    """Raises LakehouseError unless every server is on loopback or uses TLS, and one of them is reachable."""
+    unreachable = []
+    for server in bootstrap_servers(owner, options):
+        reason = connection_error(*_host_and_port(owner, server))
+        if reason is None:
             return
-        silent.append(f"{server} ({why})")
+        unreachable.append(f"{server} ({reason})")
     raise LakehouseError(
-        f"{owner}: no broker answers at {', '.join(silent)}; start one, or correct --option {SERVERS}=…"
+        f"{owner}: no broker is reachable at {', '.join(unreachable)}; start one, or correct "
+        f"--option {BOOTSTRAP_SERVERS}=…"
     )
 
 
 def _host_and_port(owner: str, server: str) -> tuple[str, int]:
     found = re.fullmatch(r"\[?([^\]]+?)\]?:(\d{1,5})", server)
     if not found:
-        raise LakehouseError(f"{owner}: {SERVERS} is HOST:PORT, or several with commas between, not {server!r}")
+        raise LakehouseError(
+            f"{owner}: {BOOTSTRAP_SERVERS} is HOST:PORT, or several separated by commas, not {server!r}"
+        )
     return found[1], int(found[2])
 
 
@@ -189,4 +193,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-SOURCE = Source("kafka", ACCEPTS, read, place, LEAST, FLAGS, ids=ids)
+SOURCE = Source(
+    "kafka",
+    OptionSpec("source 'kafka'", ACCEPTS, MINIMUMS, BOOLEANS),
+    read,
+    address,
+    one_table=_TOPICS,
+    fingerprint=fingerprint,
+)

@@ -1,4 +1,4 @@
-"""Spark's own clockwork, `rate` and `rate-micro-batch`: each number becomes that row of the pipeline's events."""
+"""Spark's sources `rate` and `rate-micro-batch`: each number is replaced by that row of the pipeline's generator."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 
-from streaming_lakehouse.generation import SHARES, Shares, check_last, records
-from streaming_lakehouse.options import option
-from streaming_lakehouse.pipeline import load_pipeline
-from streaming_lakehouse.sources import Request, Source
+from streaming_lakehouse.config.options import OptionSpec, get_option
+from streaming_lakehouse.pipeline.discovery import load_pipeline
+from streaming_lakehouse.pipeline.synthetic import FAULT_RATE_OPTIONS, FaultRates, check_representable, generate_records
+from streaming_lakehouse.sources import ReadRequest, Source
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 
 if TYPE_CHECKING:
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 _RATE = ("rowsPerSecond", "rampUpTime", "numPartitions")
 _MICRO_BATCH = ("rowsPerBatch", "numPartitions", "startTimestamp", "advanceMillisPerBatch")
-_MADE = T.StructType([RECORD["key"], RECORD["value"], T.StructField("row", T.LongType()), RECORD["source_timestamp"]])
+_MAPPED_SCHEMA = T.StructType(
+    [RECORD["key"], RECORD["value"], T.StructField("row", T.LongType()), RECORD["source_timestamp"]]
+)
 
 
-def _read(form: str, options: tuple[str, ...]) -> Callable[[SparkSession, Request], DataFrame]:
-    def read(spark: SparkSession, request: Request) -> DataFrame:
-        """Generated records in bronze's envelope: `offset` is the row, `source_timestamp` the moment Spark gave it."""
-        given = {name: value for name in options if (value := option(request.options, name)) is not None}
+def _read(form: str, options: tuple[str, ...]) -> Callable[[SparkSession, ReadRequest], DataFrame]:
+    def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
+        """Generated records in bronze's envelope: `offset` is the row, `source_timestamp` the time from Spark."""
+        given = {name: value for name in options if (value := get_option(request.options, name)) is not None}
         numbers = spark.readStream.format(form).options(**given).load()
-        made = numbers.mapInArrow(_maker(request), _MADE)
-        return made.select(
+        records = numbers.mapInArrow(_event_mapper(request), _MAPPED_SCHEMA)
+        return records.select(
             "key", "value", F.lit(None).cast(HEADERS).alias("headers"),
             F.lit(f"{form}:seed={_seed(request)}").alias("source"), F.lit(0).alias("partition"),
             F.col("row").alias("offset"), "source_timestamp",
@@ -36,42 +38,49 @@ def _read(form: str, options: tuple[str, ...]) -> Callable[[SparkSession, Reques
     return read
 
 
-def _maker(request: Request) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    pipeline, seed, shares = request.pipeline.name, int(_seed(request)), Shares.of(request.options)
+def _event_mapper(request: ReadRequest) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    pipeline, table = request.pipeline, request.bronze.table
+    seed, rates = int(_seed(request)), FaultRates.from_options(request.options)
 
     def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        events = load_pipeline(pipeline).bronze.events
+        generator = load_pipeline(pipeline).bronze_table(table).generator
         for batch in batches:
             rows = batch["value"].to_pylist()
-            made = [next(records(events, seed=seed, start=row, end=row + 1, shares=shares)) for row in rows]
-            keys, values = (pa.array([part[at] for part in made], pa.binary()) for at in (0, 1))
-            yield pa.RecordBatch.from_arrays([keys, values, batch["value"], batch["timestamp"]], names=_MADE.names)
+            records = [
+                next(generate_records(generator, seed=seed, start=row, end=row + 1, rates=rates)) for row in rows
+            ]
+            keys, values = (pa.array([record[field] for record in records], pa.binary()) for field in (0, 1))
+            yield pa.RecordBatch.from_arrays(
+                [keys, values, batch["value"], batch["timestamp"]], names=_MAPPED_SCHEMA.names
+            )
 
     return make
 
 
-def _seed(request: Request) -> str:
-    return option(request.options, "seed") or "0"
+def _seed(request: ReadRequest) -> str:
+    return get_option(request.options, "seed") or "0"
 
 
-def place(request: Request) -> dict[str, str]:
-    """The seed. Raises LakehouseError for a share that is none, and for a seed of which no row can be made."""
-    events, shares, seed = request.pipeline.bronze.events, Shares.of(request.options), _seed(request)
-    check_last(events, seed=int(seed), end=0, shares=shares, otherwise="give a smaller --option seed=…")
+def address(request: ReadRequest) -> dict[str, str]:
+    """The seed. Raises LakehouseError for an invalid rate, and for a seed whose rows cannot be represented."""
+    seed, rates = _seed(request), FaultRates.from_options(request.options)
+    check_representable(
+        request.bronze.generator, seed=int(seed), end=0, rates=rates, hint="give a smaller --option seed=…"
+    )
     return {"seed": seed}
 
 
-_LEAST = {"rowsPerSecond": 1, "rowsPerBatch": 1, "numPartitions": 1, "advanceMillisPerBatch": 1, "seed": 0}
-RATE, MICRO_BATCH = (
-    Source(
-        form,
-        (*options, "seed", *SHARES),
-        _read(form, options),
-        place,
-        {name: least for name, least in _LEAST.items() if name in (*options, "seed")},
-        ends=False,
+_MINIMUMS = {"rowsPerSecond": 1, "rowsPerBatch": 1, "numPartitions": 1, "advanceMillisPerBatch": 1, "seed": 0}
+
+
+def _source(form: str, options: tuple[str, ...]) -> Source:
+    names = (*options, "seed", *FAULT_RATE_OPTIONS)
+    minimums = {name: minimum for name, minimum in _MINIMUMS.items() if name in names}
+    return Source(
+        form, OptionSpec(f"source {form!r}", names, minimums), _read(form, options), address, is_bounded=False
     )
-    for form, options in (("rate", _RATE), ("rate-micro-batch", _MICRO_BATCH))
-)
+
+
+RATE, MICRO_BATCH = _source("rate", _RATE), _source("rate-micro-batch", _MICRO_BATCH)

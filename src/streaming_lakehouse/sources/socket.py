@@ -1,4 +1,4 @@
-"""Lines of a TCP connection, for trying things: what was sent while no run listened, or when one died, is lost."""
+"""Lines of a TCP connection, for experiments: lines sent while no run is connected, or when one dies, are lost."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
+from streaming_lakehouse.config.options import OptionSpec, get_option
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.options import option
-from streaming_lakehouse.sources import Request, Source, unreachable
+from streaming_lakehouse.sources import ReadRequest, Source, connection_error
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HOST, PORT = "127.0.0.1", "9999"
-_LINES_PER_MILLISECOND = 2**20  # no task takes more in a batch that lasts so short
+_LINES_PER_MILLISECOND = 2**20  # more than any task reads in a millisecond
 
 
-def read(spark: SparkSession, request: Request) -> DataFrame:
-    """A record a line, in bronze's envelope: `source` is HOST:PORT, `source_timestamp` when Spark got the line.
+def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
+    """One record per line, in bronze's envelope: `source` is HOST:PORT, `source_timestamp` when Spark got the line.
 
-    Spark does not tell a line's number. `partition` and `offset` are made of the batch's time and the place in it.
-    Raises LakehouseError where nobody listens.
+    Spark has no line numbers: `partition` is the task's, `offset` combines the batch's time with the line's index.
+    Raises LakehouseError if the address is unreachable.
     """
     host, port = _address(request)
-    why = unreachable(host, int(port))
-    if why is not None:
+    reason = connection_error(host, int(port))
+    if reason is not None:
         raise LakehouseError(
-            f"source 'socket': nobody listens at {host}:{port} ({why}); start one: lakehouse "
-            f"generate {request.pipeline.name} --to socket"
+            f"source 'socket': {host}:{port} is unreachable ({reason}); start a server: lakehouse "
+            f"generate {request.pipeline} --to socket"
         )
     stream = spark.readStream.format("socket").option("host", host).option("port", port)
-    placed = stream.option("includeTimestamp", "true").load().select(
+    records = stream.option("includeTimestamp", "true").load().select(
         F.lit(None).cast("binary").alias("key"),
         F.col("value").cast("binary").alias("value"),
         F.lit(None).cast(HEADERS).alias("headers"),
@@ -42,11 +42,11 @@ def read(spark: SparkSession, request: Request) -> DataFrame:
         (F.unix_millis(F.current_timestamp()) * _LINES_PER_MILLISECOND).alias("offset"),
         F.col("timestamp").alias("source_timestamp"),
     )  # fmt: skip
-    return placed.mapInArrow(_numbered, RECORD)
+    return records.mapInArrow(_with_line_numbers, RECORD)
 
 
-def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Adds to the batch's time the number of the line among those of its task."""
+def _with_line_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Adds the line's index within its task to the batch's time."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -54,18 +54,26 @@ def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         numbers = pa.array(range(line, line + batch.num_rows), pa.int64())
         line += batch.num_rows
-        place = batch.schema.get_field_index("offset")
-        yield batch.set_column(place, "offset", pc.add(batch["offset"], numbers))
+        column = batch.schema.get_field_index("offset")
+        yield batch.set_column(column, "offset", pc.add(batch["offset"], numbers))
 
 
-def place(request: Request) -> dict[str, str]:
+def address(request: ReadRequest) -> dict[str, str]:
     """Host and port."""
     host, port = _address(request)
     return {"host": host, "port": port}
 
 
-def _address(request: Request) -> tuple[str, str]:
-    return option(request.options, "host") or HOST, option(request.options, "port") or PORT
+def _address(request: ReadRequest) -> tuple[str, str]:
+    return get_option(request.options, "host") or HOST, get_option(request.options, "port") or PORT
 
 
-SOURCE = Source("socket", ("host", "port"), read, place, {"port": 1}, ends=False, is_kept=False)
+SOURCE = Source(
+    "socket",
+    OptionSpec("source 'socket'", ("host", "port"), {"port": 1}),
+    read,
+    address,
+    one_table=("host", "port"),
+    is_bounded=False,
+    is_replayable=False,
+)

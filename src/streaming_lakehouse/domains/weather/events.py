@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import types as T
 
-from streaming_lakehouse.generation import CLEAN, Event, Events, iso_utc, uniforms
+from streaming_lakehouse.pipeline import Episode, Event, EventGenerator
+from streaming_lakehouse.pipeline.synthetic import iso_utc, uniform_randoms
 
 # event_id names a reading for good; time is ISO-8601 UTC; rain_mm fell since the station's reading before.
 SCHEMA = T.StructType(
@@ -37,7 +38,7 @@ def generate(row: int, seed: int) -> Event:
     """
     minute, device = divmod(row, DEVICES)
     hour = minute // 60
-    second, warmth, damp, press, wind, rain, gap, _ = uniforms(seed, row)
+    second, warmth, damp, press, wind, rain, gap, _ = uniform_randoms(seed, row)
     episode = _episode(device, hour, seed)
     time = START + minute * CADENCE + timedelta(milliseconds=int(second * 5_000))
     # A day's course around 14 °C, coolest at 3 h, and each device a little warmer or cooler than the others.
@@ -56,12 +57,15 @@ def generate(row: int, seed: int) -> Event:
         event["humidity_pct"] = None
     if episode:
         event |= _in_episode(episode, temperature, warmth, wind, rain)
-    return Event(event, episode or CLEAN)
+    if not episode:
+        return Event(event)
+    station = str(event["device"])
+    return Event(event, episode, Episode(episode, station, f"{station}/{hour}"))
 
 
 def _episode(device: int, hour: int, seed: int) -> str | None:
-    place = int(uniforms(seed, device, hour, 7)[0] / _EPISODE_SHARE)
-    return _EPISODES[place] if place < len(_EPISODES) else None
+    index = int(uniform_randoms(seed, device, hour, 7)[0] / _EPISODE_SHARE)
+    return _EPISODES[index] if index < len(_EPISODES) else None
 
 
 def _in_episode(episode: str, temperature: float, warmth: float, wind: float, rain: float) -> dict[str, float]:
@@ -75,15 +79,37 @@ def _in_episode(episode: str, temperature: float, warmth: float, wind: float, ra
     }[episode]
 
 
-EVENTS = Events(
+# The registry lacks the last two stations: their readings count, and are marked in gold.
+STATION = T.StructType(
+    [
+        T.StructField("device", T.StringType()),
+        T.StructField("region", T.StringType()),
+        T.StructField("elevation_m", T.DoubleType()),
+    ]
+)
+REGIONS = ("coast", "valley", "plateau", "mountain")
+
+
+def stations() -> list[tuple[str, str, float]]:
+    """The registry's first content: device, region, elevation in metres."""
+    return [
+        (f"station-{device:03d}", REGIONS[device % len(REGIONS)], 20.0 + 35.0 * (device % 40))
+        for device in range(DEVICES - 2)
+    ]
+
+
+READINGS = EventGenerator(
     generate=generate,
     key="device",
     time="time",
-    impossible={
-        "temperature_c": 1000.0,
-        "humidity_pct": -1.0,
-        "pressure_hpa": 0.0,
-        "wind_speed_m_s": 999.9,
-        "rain_mm": -9999.0,
-    },
+    out_of_range=(
+        {"event_id": ""},
+        {"device": ""},
+        {"temperature_c": 1000.0},
+        {"humidity_pct": -1.0},
+        {"pressure_hpa": 0.0},
+        {"wind_speed_m_s": 999.9},
+        {"rain_mm": -9999.0},
+    ),
+    unknown_field=("firmware", "2.1"),
 )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pyspark.sql import Column, DataFrame, functions as F
+
+from streaming_lakehouse.pipeline import Detection
 
 WINDOW = "1 hour"
 SLIDE = "30 minutes"
@@ -12,6 +16,7 @@ HEAT_C = 35.0  # the upper of the German Weather Service's two daytime heat mark
 GALE_M_S = 17.2  # Beaufort 8 begins here (WMO-No. 306, code table 1100)
 HEAVY_RAIN_MM = 7.6  # in an hour (AMS Glossary of Meteorology: heavy rain)
 STUCK_SPREAD_C = 0.1  # least change of temperature in 60 minutes (WMO guidelines on quality control of AWS data, 2004)
+LAPSE_RATE_C_PER_M = 0.0065  # ICAO Standard Atmosphere (Doc 7488)
 STUCK_READINGS = 30  # of the 60 an hour should have: fewer say nothing about a sensor
 
 
@@ -45,6 +50,34 @@ def _measures_per_window(readings: DataFrame, window: Column) -> DataFrame:
     )
 
 
+def region_hourly(readings: DataFrame, stations: DataFrame) -> DataFrame:
+    """Measures per region and tumbling hour, with the stations' registry.
+
+    In: as `device_hourly`; stations: device, region string, elevation_m double.
+    Out: region string (`unknown` for a device that the registry does not have), is_known boolean, window_start and
+    window_end timestamp (end exclusive), readings bigint, temperature_avg_c, temperature_at_sea_level_avg_c double: the
+    latter with 6.5 °C added per 1,000 m (ICAO Standard Atmosphere), null for an unknown elevation.
+    """
+    known = readings.join(F.broadcast(stations), "device", "left_outer")
+    at_sea_level = F.col("temperature_c") + LAPSE_RATE_C_PER_M * F.col("elevation_m")
+    measures = known.groupBy(
+        F.coalesce("region", F.lit("unknown")).alias("region"), F.window("time", WINDOW).alias("window")
+    ).agg(
+        F.count("*").alias("readings"),
+        F.avg("temperature_c").alias("temperature_avg_c"),
+        F.avg(at_sea_level).alias("temperature_at_sea_level_avg_c"),
+    )
+    return measures.select(
+        "region",
+        (F.col("region") != "unknown").alias("is_known"),
+        F.col("window.start").alias("window_start"),
+        F.col("window.end").alias("window_end"),
+        "readings",
+        "temperature_avg_c",
+        "temperature_at_sea_level_avg_c",
+    )
+
+
 def alerts(readings: DataFrame) -> DataFrame:
     """One row an alert, with the value and the threshold that it crossed.
 
@@ -58,12 +91,12 @@ def alerts(readings: DataFrame) -> DataFrame:
 
 
 def reading_alerts(readings: DataFrame) -> DataFrame:
-    """The alerts that one reading tells alone: they need no state. Columns as `alerts`."""
-    told = alerts_now(readings)
-    return told.select("device", "time", "event_id", F.inline("alerts")).select(*_ALERT_COLUMNS)
+    """The alerts that a single reading raises: they need no state. Columns as `alerts`."""
+    alerting = reading_alerts_now(readings)
+    return alerting.select("device", "time", "event_id", F.inline("alerts")).select(*_ALERT_COLUMNS)
 
 
-def alerts_now(readings: DataFrame) -> DataFrame:
+def reading_alerts_now(readings: DataFrame) -> DataFrame:
     """One row a reading that raises alerts alone, by selection and projection only, as a hot path must be.
 
     In: as `alerts`. Out: device string, time timestamp, event_id string, alerts array of structs with alert, measure
@@ -75,12 +108,12 @@ def alerts_now(readings: DataFrame) -> DataFrame:
         _alert("heat", temperature >= HEAT_C, "temperature_c", HEAT_C),
         _alert("gale", wind >= GALE_M_S, "wind_speed_m_s", GALE_M_S),
     )
-    told = readings.select("device", "time", "event_id", found.alias("alerts"))
-    return told.where(F.size("alerts") > 0)
+    alerting = readings.select("device", "time", "event_id", found.alias("alerts"))
+    return alerting.where(F.size("alerts") > 0)
 
 
 def hour_alerts(readings: DataFrame) -> DataFrame:
-    """The alerts that a device's whole hour tells. Columns as `alerts`."""
+    """The alerts that a device's whole hour raises. Columns as `alerts`."""
     temperature = F.col("temperature_c")
     hours = readings.groupBy("device", F.window("time", WINDOW)).agg(
         F.sum("rain_mm").alias("rain_total_mm"),
@@ -111,3 +144,17 @@ def _alert(name: str, is_raised: Column, measure: str, threshold: float) -> Colu
 
 def _alerts(*found: Column) -> Column:
     return F.array_compact(F.array(*found))
+
+
+# Of one reading at once; of an hour with the hour's end as its time.
+DETECTIONS = tuple(
+    Detection(
+        alert,
+        table="weather_alerts",
+        entity="device",
+        time="time",
+        where=f"alert = '{alert}'",
+        tolerance=timedelta(hours=1),
+    )
+    for alert in ("frost", "heat", "gale", "heavy_rain", "stuck_sensor")
+)

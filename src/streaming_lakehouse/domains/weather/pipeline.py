@@ -1,22 +1,31 @@
 """The weather pipeline: readings of IoT stations, per device and hour, with alerts."""
 
 from streaming_lakehouse.domains.weather import events, gold, silver
-from streaming_lakehouse.pipeline import Bronze, Gold, Hot, Pipeline, Silver
+from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Pipeline, Reference, Silver
+
+records = Bronze("weather_readings", generator=events.READINGS)
+readings = Silver(
+    "weather_readings",
+    source=records,
+    schema=events.SCHEMA,
+    expectations=silver.EXPECTATIONS,
+    watermark=silver.WATERMARK,
+)
+stations = Reference("weather_stations", schema=events.STATION, rows=events.stations)
 
 PIPELINE = Pipeline(
-    name="weather",
-    bronze=Bronze("weather_readings", events=events.EVENTS),
-    silver=Silver(
-        "weather_readings",
-        schema=events.SCHEMA,
-        expectations=silver.EXPECTATIONS,
-        watermark_hours=silver.WATERMARK_HOURS,
+    "weather",
+    Gold("weather_device_hourly", gold.device_hourly, key=("device", "window_start"), inputs=(readings,)),
+    Gold("weather_device_sliding", gold.device_sliding, key=("device", "window_start"), inputs=(readings,)),
+    Gold("weather_region_hourly", gold.region_hourly, key=("region", "window_start"), inputs=(readings, stations)),
+    # The alerts of single readings have no state, and one of an hour could be withdrawn until it has closed.
+    Gold(
+        "weather_alerts",
+        gold.alerts,
+        key=("device", "alert", "time", "event_id"),
+        inputs=(readings,),
+        output_modes=("append",),
     ),
-    gold=(
-        Gold("weather_device_hourly", gold.device_hourly, key=("device", "window_start")),
-        Gold("weather_device_sliding", gold.device_sliding, key=("device", "window_start")),
-        # The alerts of single readings are in no state, and one of an hour could be taken back until it has closed.
-        Gold("weather_alerts", gold.alerts, key=("device", "alert", "time", "event_id"), modes=("append",)),
-    ),
-    hot=Hot("weather_alerts_now", gold.alerts_now, key=("event_id",)),
+    hot=HotPath("weather_alerts_now", gold.reading_alerts_now, key=("event_id",), input=readings),
+    detections=gold.DETECTIONS,
 )

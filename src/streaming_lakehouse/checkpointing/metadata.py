@@ -1,0 +1,254 @@
+"""What a step's checkpoint contains: its query id, its last batches, and the marker files that we add."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from streaming_lakehouse.errors import LakehouseError
+
+_Parsed = TypeVar("_Parsed")
+_PREPOPULATED = "over_rows"
+_LATE_DROPS = "dropped_rows"
+_RESTORE_HINT = (
+    "restore it from a backup, or rebuild: archive the step's checkpoint and tables, and those of the steps downstream"
+)
+_REBUILD_HINT = "its table lacks rows: archive the table and the checkpoint, so that both are rebuilt"
+_REMOVE_HINT = "remove it if nothing else has changed: the next run writes it again"
+
+
+def query_id(checkpoint: str) -> str:
+    """The query's id, which Spark writes once into a new checkpoint: no two checkpoints share it."""
+    return _parse_or_raise(Path(checkpoint) / "metadata", _RESTORE_HINT, lambda text: str(json.loads(text)["id"]))
+
+
+def check_logs_intact(checkpoint: str) -> None:
+    """Raises LakehouseError if the latest entry of a log is truncated: Spark's error names neither file nor remedy."""
+    for log in (Path(checkpoint) / "offsets", Path(checkpoint) / "commits"):
+        latest = _latest_entry(log)
+        if latest is not None:
+            _parse_or_raise(log / str(latest), _RESTORE_HINT, _parse_log_entry)
+
+
+def has_started(checkpoint: str) -> bool:
+    """True if the offset log has a batch."""
+    return latest_offset_batch(checkpoint) is not None
+
+
+def latest_offset_batch(checkpoint: str) -> int | None:
+    """The latest batch in the offset log (a batch that was started), or None."""
+    return _latest_entry(Path(checkpoint) / "offsets")
+
+
+def latest_commit_batch(checkpoint: str) -> int | None:
+    """The latest batch in the commit log (a batch that was written), or None."""
+    return _latest_entry(Path(checkpoint) / "commits")
+
+
+def record_written_batch(checkpoint: str, table: str, batch: int) -> None:
+    """Records that `table` has the rows of `batch`: not every batch has rows for each table."""
+    _write_atomically(_written(checkpoint, table), {"batch": batch})
+
+
+def last_written_batch(checkpoint: str, table: str) -> int | None:
+    """The last batch recorded for `table`, or None. The table has contained its rows."""
+    return _read_marker(_written(checkpoint, table), "batch")
+
+
+def record_table_version(checkpoint: str, version: int) -> None:
+    """Records the Delta version of the table after a batch."""
+    _write_atomically(_version(checkpoint), {"version": version})
+
+
+def recorded_table_version(checkpoint: str) -> int | None:
+    """The recorded Delta version of the table, or None."""
+    return _read_marker(_version(checkpoint), "version")
+
+
+def _version(checkpoint: str) -> Path:
+    return Path(checkpoint) / "version.json"
+
+
+def _written(checkpoint: str, table: str) -> Path:
+    return Path(checkpoint) / f"written.{table}.json"
+
+
+def _read_marker(marker: Path, field: str) -> int | None:
+    if not marker.exists():
+        return None
+    return _parse_or_raise(marker, _REMOVE_HINT, lambda text: int(json.loads(text)[field]))
+
+
+def _write_atomically(marker: Path, content: Mapping[str, Any]) -> None:
+    """Writes all of `content` or nothing, even if the process dies meanwhile."""
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    draft = marker.with_suffix(".draft")
+    draft.write_text(json.dumps(content))
+    os.replace(draft, marker)
+
+
+def _parse_or_raise(file: Path, remedy: str, parse: Callable[[str], _Parsed]) -> _Parsed:
+    """The file's text, parsed. Raises LakehouseError, with the remedy, if the file is truncated or unreadable."""
+    try:
+        return parse(file.read_text())
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakehouseError(f"{file} is truncated or damaged; {remedy}") from error
+    except OSError as error:
+        raise LakehouseError(f"{file} cannot be read: {error.strerror}; {remedy}") from error
+
+
+def _parse_log_entry(text: str) -> dict[str, Any]:
+    """The JSON object of a log entry, which follows its version; the sources' offsets after it must be complete too."""
+    header, *offsets = text.splitlines()[1:]
+    for offset in offsets:
+        if offset != "-":  # a source without an offset yet
+            json.loads(offset)
+    return {} if offsets and not header else {**json.loads(header)}  # a continuous query writes its offsets alone
+
+
+def bind_source(checkpoint: str, address: Mapping[str, str], fingerprint: Mapping[str, str]) -> None:
+    """Records which source the checkpoint's offsets belong to, and refuses to resume with another one.
+
+    With another source the same offsets mean other records: a run would read records twice, or skip some.
+    `fingerprint` holds ids that distinguish the source from another one at the same address; ids that a run cannot
+    know are not compared. Raises LakehouseError if address or fingerprint differ from the recorded ones.
+    """
+    marker = Path(checkpoint) / "source.json"
+    remedy = (
+        "use another --root or --catalog. If the same data has moved, with each record at the same offset, "
+        f"remove {marker}"
+    )
+    _bind(marker, f"the checkpoint at {checkpoint} has the offsets of", address, fingerprint, remedy)
+
+
+def bind_sink(checkpoint: str, address: Mapping[str, str], fingerprint: Mapping[str, str]) -> None:
+    """Records the sink and output mode of the checkpoint's batches, and refuses to resume with others.
+
+    Another sink would lack all earlier rows. `fingerprint` is as for a source; ids that only become known later, such
+    as that of a topic created for these rows, are added. Raises LakehouseError if address or fingerprint differ.
+    """
+    marker = Path(checkpoint) / "sink.json"
+    remedy = f"use the same sink and mode as before, or archive {checkpoint}, so that all rows are sent again"
+    _bind(marker, f"the checkpoint at {checkpoint} has written to", address, fingerprint, remedy)
+
+
+def _bind(marker: Path, subject: str, address: Mapping[str, str], fingerprint: Mapping[str, str], remedy: str) -> None:
+    recorded: dict[str, Any] = dict(address)
+    if has_started(str(marker.parent)) and marker.exists():
+        recorded = _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+    known = recorded.pop("ids", {})
+    bound = f"{subject} {_format_address(recorded)}"
+    if recorded != dict(address):
+        raise LakehouseError(f"{bound}; it cannot resume with {_format_address(address)}: {remedy}")
+    changed = [
+        f"{name} {known[name]}, now {value}" for name, value in fingerprint.items() if known.get(name, value) != value
+    ]
+    if changed:
+        raise LakehouseError(f"{bound}, which was recreated or replaced since ({'; '.join(changed)}): {remedy}")
+    _write_atomically(marker, {**address, "ids": {**known, **fingerprint}})
+
+
+def shuffle_partitions(checkpoint: str) -> str | None:
+    """The number of shuffle partitions that the checkpoint is fixed to, or None before the first batch."""
+    latest = latest_offset_batch(checkpoint)
+    if latest is None:
+        return None
+    conf: dict[str, str] = _offset_entry(checkpoint, latest).get("conf", {})
+    return conf.get("spark.sql.shuffle.partitions")
+
+
+def mark_table_prepopulated(checkpoint: str) -> None:
+    """Records that the table had rows before this checkpoint's first batch, which may contain the same rows."""
+    marker = Path(checkpoint) / _PREPOPULATED
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+
+
+def is_table_prepopulated(checkpoint: str) -> bool:
+    """True if `mark_table_prepopulated` was called for this checkpoint, in this run or an earlier one."""
+    return (Path(checkpoint) / _PREPOPULATED).exists()
+
+
+def record_late_drops(checkpoint: str, rows: int) -> None:
+    """Records that Spark dropped this number of late rows from batches that the checkpoint has as committed."""
+    _write_atomically(Path(checkpoint) / _LATE_DROPS, {"rows": rows})
+
+
+def late_drops(checkpoint: str) -> int:
+    """The number of late rows that an earlier run recorded with `record_late_drops`."""
+    marker = Path(checkpoint) / _LATE_DROPS
+    return _parse_or_raise(marker, _REBUILD_HINT, lambda text: int(json.loads(text)["rows"])) if marker.exists() else 0
+
+
+def _format_address(address: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in address.items())
+
+
+def remove_partial_first_batch(checkpoint: str) -> None:
+    """Removes the draft of the first offset-log entry, left by a run that died before the entry was complete.
+
+    Spark (4.1 and newer, SPARK-53103) refuses to start a stateful query if its offset log has other files but no batch.
+    """
+    if latest_offset_batch(checkpoint) is None:
+        for draft in (Path(checkpoint) / "offsets").glob(".*"):
+            draft.unlink()
+
+
+def uncommit_last_batch(checkpoint: str) -> int | None:
+    """The batch that the next run of this query replays, or None if it starts with a new one.
+
+    A batch in the offset log but not in the commit log is replayed. So is a committed batch that advanced the watermark
+    past windows that are still open: within a run, Spark adds a batch without rows, which writes them. A run that is
+    cut off before that leaves them unwritten until new rows arrive, since Spark considers only the batch it has just
+    done. The entry of such a batch is removed from the commit log, as if the run had died a moment earlier.
+    """
+    folder = Path(checkpoint)
+    started, committed = latest_offset_batch(checkpoint), latest_commit_batch(checkpoint)
+    if started is None or started != committed:
+        return started
+    if not (folder / "state").exists() or not _has_pending_windows(checkpoint, started):
+        return None
+    for entry in (f".{started}.crc", str(started)):
+        (folder / "commits" / entry).unlink(missing_ok=True)
+    return started
+
+
+def uncommitted_batch(checkpoint: str) -> int | None:
+    """The batch in the offset log that has no entry in the commit log: Spark will run it again."""
+    started = latest_offset_batch(checkpoint)
+    return started if started != latest_commit_batch(checkpoint) else None
+
+
+def record_reference_version(checkpoint: str, table: str, version: int) -> None:
+    """Records which version of a reference table the query's batches read from now on."""
+    _write_atomically(_reference(checkpoint, table), {"version": version})
+
+
+def reference_version(checkpoint: str, table: str) -> int | None:
+    """The recorded version, or None."""
+    return _read_marker(_reference(checkpoint, table), "version")
+
+
+def _reference(checkpoint: str, table: str) -> Path:
+    return Path(checkpoint) / f"reference.{table}.json"
+
+
+def _latest_entry(log: Path) -> int | None:
+    return max((int(entry.name) for entry in log.glob("[0-9]*") if entry.name.isdigit()), default=None)
+
+
+def _offset_entry(checkpoint: str, batch: int) -> dict[str, Any]:
+    return _parse_or_raise(Path(checkpoint) / "offsets" / str(batch), _RESTORE_HINT, _parse_log_entry)
+
+
+def _commit_entry(checkpoint: str, batch: int) -> dict[str, Any]:
+    return _parse_or_raise(Path(checkpoint) / "commits" / str(batch), _RESTORE_HINT, _parse_log_entry)
+
+
+def _has_pending_windows(checkpoint: str, batch: int) -> bool:
+    before = _offset_entry(checkpoint, batch).get("batchWatermarkMs", 0)
+    after = _commit_entry(checkpoint, batch).get("nextBatchWatermarkMs", 0)
+    return bool(after > before)

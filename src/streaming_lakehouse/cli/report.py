@@ -1,0 +1,209 @@
+"""What `lakehouse show` prints: a pipeline's tables, and where each record went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession, functions as F
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table as Grid
+from rich.text import Text
+
+from streaming_lakehouse.config.storage import Storage, Table
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.layers.silver import FIRST_DELIVERY, ON_TIME
+from streaming_lakehouse.pipeline import Bronze, Gold, Pipeline, Reference, Silver
+from streaming_lakehouse.session import check_storage_visible, get_session
+from streaming_lakehouse.sinks import delta
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Where bronze's rows went: each is in exactly one of the four, or waits for the next silver batch."""
+
+    rows_in: int
+    valid: int
+    quarantined: int
+    duplicates: int
+    late: int
+    bronze: str = "bronze"
+
+    @property
+    def pending(self) -> int:
+        """Below 0 where silver and quarantine hold more rows than came in."""
+        return self.rows_in - self.valid - self.quarantined - self.duplicates - self.late
+
+    def check(self) -> None:
+        """Raises LakehouseError where a record must be in more than one table."""
+        if self.pending < 0:
+            raise LakehouseError(
+                f"silver and quarantine hold {-self.pending:,} rows more than {self.bronze}, and each record must be "
+                "in exactly one of them: probably a checkpoint was reset, or bronze was recreated, and they were not; "
+                "move bronze, silver and quarantine away with their checkpoints to rebuild them"
+            )
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.rows_in:,} rows in = {self.valid:,} valid + {self.quarantined:,} quarantined "
+            f"+ {self.duplicates:,} duplicates + {self.late:,} late"
+        )
+        if self.pending < 0:
+            return f"{text} - {-self.pending:,} too many"
+        return f"{text} + {self.pending:,} not yet in silver" if self.pending else text
+
+
+@dataclass(frozen=True)
+class Report:
+    pipeline: Pipeline
+    storage: Storage
+
+    def render(self, *, gold_rows: int) -> Iterator[RenderableType]:
+        """The overview, a reconciliation for each bronze table with the quarantine's reasons, gold's latest rows.
+
+        Raises LakehouseError where there is no table, and after the last part where a sum cannot be right.
+        """
+        check_storage_visible(self.storage, is_run=False)
+        spark = get_session()
+        if not any(delta.exists(spark, table) for table, _ in self._tables()):
+            name, where = self.pipeline.name, self.storage.root or f"catalog {self.storage.catalog}"
+            raise LakehouseError(
+                f"pipeline {name!r} has no tables yet in {where}; create them with `lakehouse run {name}`, or name "
+                "another --root or --catalog"
+            )
+        yield self._overview(spark)
+        sums = []
+        for bronze in self.pipeline.bronze:
+            # Bronze is counted last: while a run writes, rows must not look as if they came from nowhere.
+            reasons = self._quarantine_counts(spark, bronze)
+            sums.append(self._reconcile(spark, bronze, reasons))
+            yield from self._render_sum(bronze, sums[-1], reasons)
+        for table, makes in self._tables():
+            if gold_rows and isinstance(makes, Gold) and delta.exists(spark, table):
+                yield f"\n{table}"
+                yield _latest_rows(delta.read(spark, table), makes, gold_rows)
+        for each in sums:
+            each.check()
+
+    def _render_sum(
+        self, bronze: Bronze, total: Reconciliation, reasons: Counter[tuple[str, ...]]
+    ) -> Iterator[RenderableType]:
+        yield f"\n{total}" if len(self.pipeline.bronze) == 1 else f"\nbronze.{bronze.table}: {total}"
+        yield "(the quarantine table holds the quarantined, the duplicates and the late)\n"
+        if by_reason := _by_reason(reasons):
+            yield _grid(["failed expectation", "rows"], [[name, f"{rows:,}"] for name, rows in by_reason.items()])
+
+    def _reconcile(self, spark: SparkSession, bronze: Bronze, reasons: Counter[tuple[str, ...]]) -> Reconciliation:
+        table = self.storage.table
+        valid = sum(self._count(spark, table("silver", each.table)) for each in self.pipeline.silver_of(bronze))
+        late, duplicates = reasons[(ON_TIME,)], reasons[(FIRST_DELIVERY,)]
+        return Reconciliation(
+            rows_in=self._count(spark, table("bronze", bronze.table)),
+            valid=valid,
+            quarantined=reasons.total() - late - duplicates,
+            duplicates=duplicates,
+            late=late,
+            bronze=f"bronze.{bronze.table}",
+        )
+
+    def _tables(self) -> list[tuple[Table, Bronze | Silver | Reference | Gold]]:
+        """Each stored table with the one that declares it; a quarantine follows its bronze table's silver tables."""
+        found: list[tuple[Table, Bronze | Silver | Reference | Gold]] = []
+        table = self.storage.table
+        for bronze in self.pipeline.bronze:
+            found.append((table("bronze", bronze.table), bronze))
+            found += [(table("silver", each.table), each) for each in self.pipeline.silver_of(bronze)]
+            found.append((table("quarantine", bronze.table), bronze))
+        found += [(table("reference", each.table), each) for each in self.pipeline.references]
+        return found + [(table("gold", each.table), each) for each in self.pipeline.gold]
+
+    def _read(self, spark: SparkSession, table: Table) -> DataFrame | None:
+        return delta.read(spark, table) if delta.exists(spark, table) else None
+
+    def _count(self, spark: SparkSession, table: Table) -> int:
+        rows = self._read(spark, table)
+        return rows.count() if rows is not None else 0
+
+    def _quarantine_counts(self, spark: SparkSession, bronze: Bronze) -> Counter[tuple[str, ...]]:
+        """The rows of the quarantine by their reasons, read once: a sum and its parts must be of one snapshot."""
+        quarantine = self._read(spark, self.storage.table("quarantine", bronze.table))
+        found = quarantine.groupBy("failed_expectations").count().collect() if quarantine is not None else []
+        return Counter({tuple(row["failed_expectations"]): row["count"] for row in found})
+
+    def _overview(self, spark: SparkSession) -> Grid:
+        lines = []
+        for table, makes in self._tables():
+            rows = self._read(spark, table)
+            lines.append([str(table), *(_table_stats(rows, makes) if rows is not None else ["-", "", ""])])
+        return _grid(["table", "rows", "newest event", "newest window"], lines)
+
+
+def _table_stats(rows: DataFrame, makes: Bronze | Silver | Reference | Gold) -> list[str]:
+    """Rows, the latest event time and the latest window's end; '' for what the table has no column of."""
+    event_time = makes.event_time if isinstance(makes, Silver) else "time"
+    stats = [F.count("*")]
+    for column in (event_time, "window_end"):
+        stats.append(F.max(column) if column in rows.columns else F.lit(None))
+    count, event, window = rows.agg(*stats).first() or (0, None, None)
+    return [f"{count:,}", _text(event), _text(window)]
+
+
+def _by_reason(rejected: Counter[tuple[str, ...]]) -> dict[str, int]:
+    """How many rows failed each expectation, the most frequent first; a row may fail several."""
+    rows: Counter[str] = Counter()
+    for reasons, count in rejected.items():
+        rows.update(dict.fromkeys(reasons, count))
+    return dict(sorted(rows.items(), key=lambda found: (-found[1], found[0])))
+
+
+def _latest_rows(rows: DataFrame, makes: Gold, number: int) -> RenderableType:
+    """By window or time where the table has one; else in the order of its key."""
+    order = [F.desc(name) for name in ("window_end", "time") if name in rows.columns]
+    found = rows.orderBy(*order, *makes.key).limit(number).collect()
+    if not found:
+        later = "; a window is written when the watermark has passed its end" if "window_end" in rows.columns else ""
+        return f"no rows yet{later}"
+    return _ResponsiveTable(rows.columns, [[_text(value) for value in row] for row in found])
+
+
+@dataclass(frozen=True)
+class _ResponsiveTable:
+    """A table; where the terminal is too narrow for it, with its columns below one another."""
+
+    headings: list[str]
+    lines: list[list[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        grid = _grid(self.headings, self.lines)
+        if console.measure(grid, options=options.update(max_width=10_000)).maximum <= options.max_width:
+            yield grid
+            return
+        turned = Grid(box=None, pad_edge=False, show_header=False)
+        for cells in zip(self.headings, *self.lines, strict=True):
+            turned.add_row(*map(_cell, cells))
+        yield turned
+
+
+def _grid(headings: list[str], lines: list[list[str]]) -> Grid:
+    grid = Grid(box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        is_number = all(line[index].lstrip("-").replace(",", "").replace(".", "").isdigit() for line in lines)
+        grid.add_column(_cell(heading), justify="right" if is_number else "left", overflow="fold")
+    for line in lines:
+        grid.add_row(*map(_cell, line))
+    return grid
+
+
+def _cell(text: str) -> Text:
+    """The text as it stands: what looks like rich's markup is data, and control characters never reach a terminal."""
+    return Text("".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC).replace(tzinfo=None)  # collected without a zone, in the machine's
+        return moment.isoformat(sep=" ", timespec="seconds" if value.second else "minutes")
+    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,109 @@
+"""What a run consists of: its steps, and for each its tables, checkpoint and query; pure, without Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from streaming_lakehouse.config.options import options_of
+from streaming_lakehouse.config.storage import Storage, Table
+from streaming_lakehouse.config.triggers import Trigger
+from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Pipeline
+from streaming_lakehouse.pipeline.steps import Step, select_steps
+from streaming_lakehouse.sinks import DEFAULT_SINK, OUTPUT_MODES, QueryConfig, Sink, WriteRequest, get_sink
+from streaming_lakehouse.sources import ReadRequest, Source, get_source
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What to run: a pipeline's steps, from a source, when, and where to.
+
+    `sink`, `mode` and `sink_options` apply to gold tables and the hot path; the other layers are always Delta tables.
+    `mode` is each table's own where none is given. Raises LakehouseError for an unknown source, sink, mode or step.
+    """
+
+    pipeline: Pipeline
+    storage: Storage
+    source_name: str
+    options: Mapping[str, str]
+    trigger: Trigger
+    selectors: tuple[str, ...] = ()
+    sink_name: str = DEFAULT_SINK
+    mode: str | None = None
+    sink_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.mode not in (None, *OUTPUT_MODES):
+            raise LakehouseError(f"there is no output mode {self.mode!r}{did_you_mean(str(self.mode), OUTPUT_MODES)}")
+        _ = self.source, self.sink, self.steps
+
+    @cached_property
+    def source(self) -> Source:
+        return get_source(self.source_name)
+
+    @cached_property
+    def sink(self) -> Sink:
+        return get_sink(self.sink_name)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The selected steps. Without selectors all layers, or the hot path where the trigger has no micro-batches."""
+        if not self.selectors and not self.trigger.is_micro_batch and self.pipeline.hot:
+            return select_steps(self.pipeline, ("hot",))
+        return select_steps(self.pipeline, self.selectors)
+
+    def step(self, name: str) -> Step:
+        return next(step for step in self.steps if step.name == name)
+
+    @property
+    def stages(self) -> list[tuple[Step, ...]]:
+        """Steps that run in parallel: with available-now layer after layer, so that all data reaches gold.
+
+        The tables of one layer do not depend on each other; in parallel they take three quarters of the time.
+        """
+        if not self.trigger.is_available_now:
+            return [self.steps]
+        layers = dict.fromkeys(step.layer for step in self.steps)
+        return [tuple(step for step in self.steps if step.layer == layer) for layer in layers]
+
+    def tables(self, step: Step) -> tuple[Table, ...]:
+        """The Delta tables that a step writes."""
+        if step.uses_sink and not self.sink.writes_table:
+            return ()
+        return tuple(self.storage.table(layer, name) for layer, name in step.outputs)
+
+    def checkpoint(self, step: Step) -> str | None:
+        """The folder of the step's checkpoint, or None where the sink starts from scratch each time.
+
+        A table has one, whichever sink writes it, since two would each add the same rows; each other sink has its own.
+        """
+        if not step.uses_sink or self.sink.writes_table:
+            return self.storage.checkpoint(self.pipeline.name, step.name)
+        if not self.sink.is_resumable:
+            return None
+        return self.storage.checkpoint(self.pipeline.name, f"{step.name}.{self.sink.name}")
+
+    def output_mode(self, step: Step) -> str:
+        """The output mode of the step's query."""
+        if isinstance(step.makes, HotPath):
+            return self.mode or ("update" if self.trigger.kind == "real-time" else "append")
+        return self.mode or step.makes.output_modes[0] if isinstance(step.makes, Gold) else "append"
+
+    def query_config(self, step: Step) -> QueryConfig:
+        name = f"{self.pipeline.name}.{step.name}"
+        return QueryConfig(name, self.checkpoint(step), self.trigger, self.output_mode(step))
+
+    def write_request(self, step: Step) -> WriteRequest:
+        """What the sink is asked to write for a gold table, or for the hot path."""
+        assert isinstance(step.makes, Gold | HotPath)
+        table = self.storage.table("gold", step.table)
+        return WriteRequest(table, step.makes.key, self.query_config(step), self.sink_options)
+
+    def read_request(self, step: Step) -> ReadRequest:
+        """What the source is asked to read for a bronze table, or for the hot path."""
+        bronze = step.makes.input.source if isinstance(step.makes, HotPath) else step.makes
+        assert isinstance(bronze, Bronze)
+        options = options_of(bronze.table, self.options, [each.table for each in self.pipeline.bronze])
+        return ReadRequest(self.pipeline.name, bronze, options, self.trigger)

@@ -1,0 +1,240 @@
+"""What is checked before a run: first without Spark, then, step by step, its tables against its checkpoints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from streaming_lakehouse.checkpointing import consistency, metadata
+from streaming_lakehouse.config.options import check_one_table
+from streaming_lakehouse.config.secrets import reject_plaintext_secrets
+from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.execution import compatibility
+from streaming_lakehouse.execution.plan import RunPlan
+from streaming_lakehouse.execution.supervisor import late_drops_message
+from streaming_lakehouse.layers import gold, validation
+from streaming_lakehouse.layers.parsing import check_readable
+from streaming_lakehouse.pipeline import Gold, Silver, State
+from streaming_lakehouse.pipeline.steps import Step, pipeline_steps
+from streaming_lakehouse.session import check_storage_visible, detect_compute
+from streaming_lakehouse.sinks import DEFAULT_SINK, delta
+
+log = logging.getLogger(__name__)
+
+
+def check_static(plan: RunPlan) -> None:
+    """Raises LakehouseError for everything that can be found without Spark, before any layer runs."""
+    check_storage_visible(plan.storage, is_run=True)
+    check_options(plan)
+    compatibility.validate(plan, detect_compute())
+    for silver in plan.pipeline.silver:
+        validation.check_reserved_columns(silver)
+        check_readable(silver.schema, f"silver.{silver.table}")
+    for step in plan.steps:
+        if step.reads_source:
+            plan.source.address(plan.read_request(step))
+            _check_resumable(plan, step)
+        if step.uses_sink:
+            plan.sink.check(plan.write_request(step))
+            plan.sink.address(plan.write_request(step))
+
+
+def check_options(plan: RunPlan) -> None:
+    """Raises LakehouseError for an option that is unknown, wrong, or of a source or sink that the run does not use."""
+    reading = [step for step in plan.steps if step.reads_source]
+    writing = [step for step in plan.steps if step.uses_sink]
+    if plan.options and not reading:
+        _refuse_source_option(plan, has_sink=bool(writing))
+    if plan.sink_options and not writing:
+        raise LakehouseError(
+            f"--option {next(iter(plan.sink_options))}: sink {plan.sink.name!r} is not used in this run, which has "
+            "neither a gold table nor the hot path"
+        )
+    tables = [each.table for each in plan.pipeline.bronze]
+    for step in reading:
+        plan.source.check(plan.read_request(step).options)
+    check_one_table(plan.options, plan.source.one_table, plan.pipeline.name, tables)
+    plan.sink.options.check(plan.sink_options)
+    reject_plaintext_secrets(plan.sink_options)
+
+
+def _refuse_source_option(plan: RunPlan, *, has_sink: bool) -> None:
+    name, value = next(iter(plan.options.items()))
+    if has_sink and not plan.source.options.accepts(name):
+        plan.sink.options.check({name: value})  # raises: it can only have been meant for the sink
+    hint = f"; for the sink write sink.{name}" if has_sink and plan.sink.options.accepts(name) else ""
+    raise LakehouseError(
+        f"--option {name}: source {plan.source.name!r} is not used in this run, which has neither the step bronze "
+        f"nor the hot path{hint}"
+    )
+
+
+def _check_resumable(plan: RunPlan, step: Step) -> None:
+    """What a source does not store is lost with the run that did not read it; a new root hides nothing."""
+    checkpoint = plan.checkpoint(step)
+    if checkpoint and not plan.source.is_replayable and metadata.has_started(checkpoint):
+        raise LakehouseError(
+            f"source {plan.source.name!r} cannot be replayed, so no run can resume {checkpoint}; use another --root"
+        )
+
+
+def check_step(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> None:
+    """Checks a step whose checkpoint is locked against its tables, and prepares it.
+
+    Raises LakehouseError where it cannot resume without losing rows or writing them twice.
+    """
+    _check_folder_name(plan, step, checkpoint)
+    metadata.remove_partial_first_batch(checkpoint)
+    _check_table_and_checkpoint(plan, spark, step, checkpoint)
+    _warn_shuffle_partitions_changed(spark, step, checkpoint)
+    _bind_identities(plan, spark, step, checkpoint)
+    _evolve_schemas(plan, spark, step)
+
+
+def _check_folder_name(plan: RunPlan, step: Step, checkpoint: str) -> None:
+    """Checkpoints were named by layer, or by gold table, while a pipeline had one bronze and one silver table."""
+    folder = Path(checkpoint).parent
+    moves = [
+        f"mv {each.folder_before_0_2} {each.name}"
+        for each in pipeline_steps(plan.pipeline)
+        if (folder / each.folder_before_0_2).is_dir() and not (folder / each.name).exists()
+    ]
+    if moves and not metadata.has_started(checkpoint):
+        raise LakehouseError(
+            f"the checkpoints in {folder} have the names of version 0.1; no data changes, so rename them once: "
+            f"cd {folder} && {' && '.join(moves)}"
+        )
+
+
+def _check_table_and_checkpoint(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> None:
+    """A step's tables and its checkpoint belong together: what one of them has lost, the other cannot know.
+
+    Only where rows have keys can a new checkpoint work over a table with rows: each replaces the one with its key.
+    """
+    metadata.check_logs_intact(checkpoint)
+    if dropped := metadata.late_drops(checkpoint):
+        raise LakehouseError(late_drops_message(step.name, dropped, checkpoint))
+    tables = plan.tables(step)
+    existing = [table for table in tables if delta.exists(spark, table)]
+    missing = [table for table in tables if table not in existing]
+    has_started = metadata.has_started(checkpoint)
+    own = [] if has_started else [table for table in existing if not _is_shared(plan, step, table)]
+    filled = [table for table in own if not delta.read(spark, table).isEmpty()]
+    rebuild = f"restore it, or {rebuild_hint(plan, step)}"
+    if filled and step.uses_sink and plan.sink_name == DEFAULT_SINK:
+        metadata.mark_table_prepopulated(checkpoint)
+        log.warning(
+            "%s has rows, and the checkpoint of step %r is new: a row replaces the one with its key",
+            filled[0],
+            step.name,
+        )
+    elif filled:
+        raise LakehouseError(
+            f"the checkpoint of step {step.name!r} is missing, but {_join(filled)} has rows; they would be written "
+            f"twice: {rebuild}"
+        )
+    if missing and metadata.latest_commit_batch(checkpoint) is not None:
+        raise LakehouseError(
+            f"{_join(missing)} is missing, but the checkpoint of step {step.name!r} counts its rows as written; "
+            f"{rebuild}"
+        )
+    for table in existing:
+        consistency.check_table_in_sync(
+            step.name, checkpoint, table, rebuild, is_written_each_batch=step.layer == "bronze"
+        )
+
+
+def _is_shared(plan: RunPlan, step: Step, table: Table) -> bool:
+    """True for a quarantine that several silver tables write: its rows may all be of the others."""
+    is_one_of_several = isinstance(step.makes, Silver) and len(plan.pipeline.silver_of(step.makes.source)) > 1
+    return is_one_of_several and table.layer == "quarantine"
+
+
+def rebuild_hint(plan: RunPlan, step: Step) -> str:
+    """What to move away so that a step starts again from its inputs."""
+    tables = _join(table.location for table in plan.tables(step))
+    moved = f"{plan.checkpoint(step)} and {tables}"
+    return f"rebuild: move {moved} away, as far as they exist, and those of the steps after it"
+
+
+def _join(names: Iterable[object]) -> str:
+    return " and ".join(map(str, names))
+
+
+def _warn_shuffle_partitions_changed(spark: SparkSession, step: Step, checkpoint: str) -> None:
+    """State has as many partitions as the shuffle had when its checkpoint was created, on whatever machine."""
+    recorded, configured = metadata.shuffle_partitions(checkpoint), spark.conf.get("spark.sql.shuffle.partitions")
+    if step.state is not State.NONE and recorded not in (None, configured):
+        log.warning(
+            "step %r resumes with the %s shuffle partitions of its checkpoint; the %s of this session apply to new "
+            "checkpoints only", step.name, recorded, configured,
+        )  # fmt: skip
+
+
+def _bind_identities(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> None:
+    """A checkpoint belongs to one source and one sink: what it counts is there and nowhere else."""
+    if step.reads_source:
+        request = plan.read_request(step)
+        address = {"source": plan.source.name, **plan.source.address(request)}
+        metadata.bind_source(checkpoint, address, plan.source.fingerprint(spark, request))
+    if step.uses_sink:
+        bind_sink_identity(plan, step, checkpoint, plan.sink.fingerprint(spark, plan.write_request(step)))
+
+
+def bind_sink_identity(plan: RunPlan, step: Step, checkpoint: str, fingerprint: Mapping[str, str]) -> None:
+    request = plan.write_request(step)
+    address = {"sink": plan.sink.name, "mode": request.query.mode, **plan.sink.address(request)}
+    metadata.bind_sink(checkpoint, address, fingerprint)
+
+
+def record_created_topic_ids(plan: RunPlan, spark: SparkSession) -> None:
+    """A topic that the broker created for the run's first row has an id only now."""
+    for step in plan.steps:
+        if step.uses_sink and (checkpoint := plan.checkpoint(step)):
+            try:
+                fingerprint = plan.sink.fingerprint(spark, plan.write_request(step))
+            except LakehouseError as error:  # the rows are written: that the broker has stopped since is no failure
+                log.warning("step %r: the id of its topic will be recorded by the next run: %s", step.name, error)
+                continue
+            if fingerprint:
+                bind_sink_identity(plan, step, checkpoint, fingerprint)
+
+
+def _evolve_schemas(plan: RunPlan, spark: SparkSession, step: Step) -> None:
+    """The pipeline may have changed since its tables were created. A stream over a table fails when columns change."""
+    for table in plan.tables(step):
+        if not delta.exists(spark, table):
+            continue
+        if table.layer == "silver" and isinstance(step.makes, Silver):
+            _add_new_silver_columns(plan, spark, step, step.makes, table)
+        if isinstance(step.makes, Gold):
+            _check_gold_columns(plan, spark, step, step.makes, table)
+
+
+def _add_new_silver_columns(plan: RunPlan, spark: SparkSession, step: Step, silver: Silver, table: Table) -> None:
+    schema, rebuild = validation.schema(silver), rebuild_hint(plan, step)
+    delta.check_column_types(spark, table, schema, f"restore the column's type, or {rebuild}")
+    new = delta.missing_columns(spark, table, schema)
+    for column in new:
+        if column.name in (*silver.dedup_key, silver.event_time):  # silver finds duplicates and late rows by these
+            raise LakehouseError(f"{table} has no column {column.name}; {rebuild}")
+    if new:
+        delta.add_columns(spark, table, new)
+
+
+def _check_gold_columns(plan: RunPlan, spark: SparkSession, step: Step, makes: Gold, table: Table) -> None:
+    """A merge would silently omit new columns, and existing rows have no values for them."""
+    empty = [
+        spark.createDataFrame([], validation.schema(each) if isinstance(each, Silver) else each.schema)
+        for each in makes.inputs
+    ]
+    computed = gold.transform(empty, makes, plan.output_mode(step)).schema
+    if new := delta.missing_columns(spark, table, computed):
+        names = ", ".join(column.name for column in new)
+        raise LakehouseError(
+            f"{table} lacks columns that its transform now returns: {names}; {rebuild_hint(plan, step)}"
+        )

@@ -1,0 +1,220 @@
+"""The progress of a run: a live table with a bar per step on a terminal, else a log line per batch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.sql.streaming.query import StreamingQuery
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+
+@dataclass
+class StepProgress:
+    """The progress of one step so far."""
+
+    rows: int = 0
+    batches: int = 0
+    last_batch: int = -1
+    last_progress_at: str = ""
+    rows_per_second: float = 0.0
+    backlog: str = ""
+    watermark: str = ""
+    late_drops: int = 0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    is_done: bool = False
+    source_scans: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return (self.finished_at or time.monotonic()) - self.started_at if self.started_at else 0.0
+
+
+class ProgressReporter:
+    """Reports the progress of a run's queries; a context manager, which restores the terminal."""
+
+    def __init__(self, steps: Iterable[str], console: Console | None = None) -> None:
+        self.states = {step: StepProgress() for step in steps}
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> ProgressReporter:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def started(self, step: str) -> None:
+        """Called when the step's query starts."""
+        self.states[step].started_at = time.monotonic()
+        self._log(f"{step}: started")
+
+    def finished(self, step: str) -> None:
+        """Called when the step has processed all available data."""
+        state = self.states[step]
+        if not state.finished_at:
+            state.finished_at, state.backlog, state.is_done = time.monotonic(), "0", True
+            self._log(f"{step}: done: {_rows(state.rows)} in {_batches(state.batches)}, {state.seconds:.1f} s")
+
+    def stopped(self, step: str) -> None:
+        """Called when the step was stopped before that."""
+        state = self.states[step]
+        if state.started_at and not state.finished_at:
+            state.finished_at = time.monotonic()
+            self._log(f"{step}: stopped after {_batches(state.batches)}, {_rows(state.rows)}")
+
+    def update(self, step: str, query: StreamingQuery) -> None:
+        """Records the batches that `query` has finished since the last call."""
+        state, last = self.states[step], query.lastProgress
+        if last is None or last["timestamp"] == state.last_progress_at:
+            return
+        if not state.last_progress_at:  # the plan does not change
+            state.source_scans = _count_source_scans(query)
+        state.last_progress_at = last["timestamp"]
+        is_next = last["batchId"] <= state.last_batch + 1  # recentProgress has 100 entries and takes a second
+        for progress in [last] if is_next else query.recentProgress:
+            # An idle query reports progress every 10 s, with the number of the next batch and without addBatch.
+            if progress["batchId"] > state.last_batch and "addBatch" in progress["durationMs"]:
+                self._record(step, progress)
+
+    def _record(self, step: str, progress: Any) -> None:
+        state = self.states[step]
+        read = _rows_by_source(progress, state.source_scans)
+        rows = sum(read.values())
+        state.last_batch = progress["batchId"]
+        state.rows += rows
+        state.batches += rows > 0
+        counted = sum(source["numInputRows"] for source in progress["sources"])
+        scans = counted / rows if rows else 1
+        state.rows_per_second = progress["processedRowsPerSecond"] / scans or state.rows_per_second
+        state.backlog = _backlog(progress) or state.backlog
+        state.watermark = _watermark(progress) or state.watermark
+        state.late_drops += sum(operator["numRowsDroppedByWatermark"] for operator in progress["stateOperators"])
+        if rows:
+            parts = [_rows(rows) + _by_source(read), f"{state.rows_per_second:,.0f} rows/s"]
+            parts += [f"{state.backlog} behind"] if state.backlog else []
+            parts += [f"watermark {state.watermark}"] if state.watermark else []
+            self._log(f"{step}: batch {state.last_batch}: {', '.join(parts)}")
+
+    def _log(self, text: str) -> None:
+        if not self._console.is_terminal:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self._console.print(f"{stamp} {text}", highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("step", "", "rows", "rows/s", "batches", "behind", "watermark", "time"):
+            table.add_column(heading, justify="left" if heading in ("step", "", "watermark") else "right")
+        for step, state in self.states.items():
+            bar = ProgressBar(
+                total=1, completed=1 if state.is_done else 0, width=20, pulse=state.started_at > state.finished_at
+            )
+            table.add_row(
+                step,
+                bar,
+                f"{state.rows:,}",
+                f"{state.rows_per_second:,.0f}",
+                str(state.batches),
+                state.backlog,
+                state.watermark.removesuffix(".000Z"),
+                f"{state.seconds:.0f} s",
+            )
+        return table
+
+
+def _rows_by_source(progress: Any, scans: dict[str, int]) -> dict[str, int]:
+    """The rows of each source. Spark counts a row once per scan of its source."""
+    read: dict[str, int] = {}
+    for source in progress["sources"]:
+        name = source["description"]
+        read[name] = read.get(name, 0) + source["numInputRows"] // scans.get(name, 1)
+    return read
+
+
+def _by_source(read: dict[str, int]) -> str:
+    """The rows of each source if there are several, named by the last part of a table's path."""
+    if len(read) < 2:
+        return ""
+    return " (" + ", ".join(f"{name.rstrip(']').rpartition('/')[2]} {rows:,}" for name, rows in read.items()) + ")"
+
+
+def _backlog(progress: Any) -> str:
+    """The unread data of all sources: records of Kafka over all partitions, megabytes of Delta."""
+    records, megabytes = 0, 0.0
+    units = set()
+    for source in progress["sources"]:
+        metrics = source["metrics"] or {}
+        if "maxOffsetsBehindLatest" in metrics:
+            units.add("records")
+            records += _offset_lag(source)
+        elif "numBytesOutstanding" in metrics:
+            units.add("MB")
+            megabytes += int(metrics["numBytesOutstanding"]) / 1e6
+    parts = [f"{records:,} records"] if "records" in units else []
+    return " + ".join(parts + ([f"{megabytes:,.1f} MB"] if "MB" in units else []))
+
+
+def _offset_lag(source: Any) -> int:
+    """The lag over all partitions; Spark's metric is the maximum of a single one."""
+    latest, end = (_offsets(source[name]) for name in ("latestOffset", "endOffset"))
+    return sum(max(offset - end.get(partition, 0), 0) for partition, offset in latest.items())
+
+
+def _offsets(text: str | None) -> dict[tuple[str, str], int]:
+    topics = json.loads(text) if text else {}
+    return {
+        (topic, partition): offset for topic, parts in (topics or {}).items() for partition, offset in parts.items()
+    }
+
+
+def _watermark(progress: Any) -> str:
+    """The watermark, or nothing while it is Spark's initial one, 1970-01-01."""
+    watermark: str = (progress["eventTime"] or {}).get("watermark", "")
+    return "" if watermark.startswith("1970-01-01T00:00:00") else watermark
+
+
+def _count_source_scans(query: StreamingQuery) -> dict[str, int]:
+    """How often the query scans each source, by its description; weather_alerts scans its source twice.
+
+    Empty if the plan cannot be inspected, above all over Databricks Connect: there a row counts once per scan.
+    """
+    java: Any = getattr(query, "_jsq", None)
+    if java is None:
+        return {}
+    try:
+        leaves = java.streamingQuery().logicalPlan().collectLeaves()
+        streaming = [leaf for leaf in map(leaves.apply, range(leaves.size())) if leaf.isStreaming()]
+        return dict(Counter(_description(leaf) for leaf in streaming))
+    except Py4JError:  # a platform that does not expose its JVM
+        return {}
+
+
+def _description(leaf: Any) -> str:
+    """The source's description in the query's progress: that of its stream (DataSource V2) or of the source (V1)."""
+    try:
+        return str(leaf.stream().toString())
+    except Py4JError:
+        return str(leaf.source().toString())
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"
+
+
+def _batches(number: int) -> str:
+    return f"{number:,} {'batch' if number == 1 else 'batches'}"

@@ -1,0 +1,140 @@
+"""Runs a plan: starts its steps as streaming queries, once it is certain that each may run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming_lakehouse.checkpointing.lock import checkpoint_lock
+from streaming_lakehouse.execution import preflight
+from streaming_lakehouse.execution.plan import RunPlan
+from streaming_lakehouse.execution.progress import ProgressReporter
+from streaming_lakehouse.execution.supervisor import Supervisor
+from streaming_lakehouse.layers import bronze, gold, hot, reference, silver, validation
+from streaming_lakehouse.layers.silver import SilverTables
+from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Reference, Silver
+from streaming_lakehouse.pipeline.steps import Step
+from streaming_lakehouse.session import get_session, is_local
+from streaming_lakehouse.sinks import WriteRequest, delta
+from streaming_lakehouse.sources import delta as upstream, envelope
+
+
+def run(plan: RunPlan, progress: ProgressReporter) -> bool:
+    """Runs until all available data is in gold (available-now), or until a signal.
+
+    True where every step finished its work; False where a signal stopped it at a batch boundary before that.
+    Raises LakehouseError with the step's name where a step failed, after all others were stopped.
+    """
+    preflight.check_static(plan)
+    stop = threading.Event()
+    with stop_on_signals(stop):  # a signal that arrives while Spark starts is handled once queries can be stopped
+        spark = get_session()
+    with ExitStack() as locks, stop_on_signals(stop):  # again, since pyspark installs its own handler for Ctrl-C
+        for step in plan.steps:
+            if checkpoint := plan.checkpoint(step):
+                locks.enter_context(_locked(plan, spark, step, checkpoint))
+                preflight.check_step(plan, spark, step, checkpoint)
+        is_done = _run_stages(plan, QueryStarter(plan, spark), progress, stop)
+        preflight.record_created_topic_ids(plan, spark)
+    return is_done
+
+
+def _run_stages(plan: RunPlan, starter: QueryStarter, progress: ProgressReporter, stop: threading.Event) -> bool:
+    for stage in plan.stages:
+        supervisor = Supervisor(
+            tuple(step.name for step in stage),
+            lambda name: starter.start(plan.step(name)),
+            lambda name: plan.checkpoint(plan.step(name)),
+            plan.trigger,
+            progress,
+        )
+        if not supervisor.run(stop):
+            return not plan.trigger.is_available_now
+    return True
+
+
+@contextmanager
+def _locked(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> Iterator[None]:
+    if plan.storage.root is None or not is_local(spark):
+        yield  # in a workspace the job's max_concurrent_runs of 1 prevents a second run
+        return
+    with checkpoint_lock(spark, Path(checkpoint), f"step {step.name!r} of pipeline {plan.pipeline.name!r}"):
+        yield
+
+
+@dataclass(frozen=True)
+class QueryStarter:
+    """Starts the streaming query of a step: reads its inputs, and hands them to its layer."""
+
+    plan: RunPlan
+    spark: SparkSession
+
+    def start(self, step: Step) -> StreamingQuery:
+        match step.makes:
+            case Bronze():
+                return bronze.start(self._records(step), self.plan.tables(step)[0], self.plan.query_config(step))
+            case Silver():
+                return self._start_silver(step, step.makes)
+            case Gold():
+                return self._start_gold(step, step.makes)
+            case HotPath():
+                routes = self.plan.pipeline.silver_of(step.makes.input.source)
+                request = self.plan.write_request(step)
+                return hot.start(self._records(step), step.makes, routes, self.plan.sink, request)
+
+    def _records(self, step: Step) -> DataFrame:
+        return self.plan.source.read(self.spark, self.plan.read_request(step))
+
+    def _start_silver(self, step: Step, makes: Silver) -> StreamingQuery:
+        bronze_table = self.plan.storage.table("bronze", makes.source.table)
+        delta.create_if_missing(self.spark, bronze_table, envelope.BRONZE)
+        tables, routes = SilverTables(*self.plan.tables(step)), self.plan.pipeline.silver_of(makes.source)
+        if len(routes) > 1:  # two first batches would create the same table at once
+            delta.create_if_missing(self.spark, tables.quarantine, envelope.QUARANTINE)
+        records = upstream.read_stream(self.spark, bronze_table)
+        return silver.start(records, makes, routes, tables, self.plan.query_config(step))
+
+    def _start_gold(self, step: Step, makes: Gold) -> StreamingQuery:
+        request = gold.with_replayed_batch(self.plan.sink, self.plan.write_request(step))
+        inputs = [self._input(each, request) for each in makes.inputs]
+        return gold.start(inputs, makes, self.plan.sink, request)
+
+    def _input(self, table: Silver | Reference, request: WriteRequest) -> DataFrame:
+        if isinstance(table, Reference):
+            stored = self.plan.storage.table("reference", table.table)
+            reference.create_if_missing(self.spark, table, stored)
+            return reference.read(self.spark, stored, request)
+        stored = self.plan.storage.table("silver", table.table)
+        delta.create_if_missing(self.spark, stored, validation.schema(table))
+        return upstream.read_stream(self.spark, stored)
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set `stop`; the second of them ends the process as usual."""
+    handled = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a notebook's cell: signals belong to the main thread
+        return
+    before = {number: signal.getsignal(number) for number in handled}
+
+    def set_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each in handled:
+            signal.signal(each, signal.SIG_DFL if each is signal.SIGTERM else signal.default_int_handler)
+
+    for number in handled:
+        signal.signal(number, set_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

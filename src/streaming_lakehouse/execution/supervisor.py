@@ -1,0 +1,152 @@
+"""Runs queries in parallel: a failed one stops all, a signal stops each after its current batch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming_lakehouse.checkpointing import metadata
+from streaming_lakehouse.config.triggers import Trigger
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.execution.progress import ProgressReporter
+from streaming_lakehouse.execution.spark_errors import SPARK_EXCEPTIONS, to_user_message
+
+_PROGRESS_INTERVAL_S = 0.25
+_POLL_SECONDS = 0.05
+
+
+@dataclass
+class Supervisor:
+    """Starts the query of each step with `start`, and waits until all have ended; `checkpoint` is a step's, or None."""
+
+    steps: tuple[str, ...]
+    start: Callable[[str], StreamingQuery]
+    checkpoint: Callable[[str], str | None]
+    trigger: Trigger
+    progress: ProgressReporter
+    queries: dict[str, StreamingQuery] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def run(self, stop: threading.Event) -> bool:
+        """True if all steps have processed all available data; False if `stop` was set before.
+
+        If a step fails or drops rows, stops all others and raises LakehouseError with the step's name.
+        """
+        try:
+            # Downstream first: it creates the table that it reads, if there is none, before upstream writes to it.
+            for step in reversed(self.steps):
+                if not stop.is_set():
+                    with _prefix_step_name(step):
+                        self.progress.started(step)
+                        self.queries[step] = self.start(step)
+            while running := [step for step, query in self.queries.items() if query.isActive]:
+                if stop.is_set():
+                    self._stop_at_batch_boundary()
+                    return self._is_complete
+                # Waits in the JVM, which returns as soon as the query ends; signals are handled after each wait.
+                with _prefix_step_name(running[0]):
+                    self.queries[running[0]].awaitTermination(_PROGRESS_INTERVAL_S)  # type: ignore[arg-type]  # takes fractions
+                self._poll_all()
+            self._poll_all()
+        finally:
+            for step in self.queries:
+                self._stop_quietly(step)
+            for step in self.queries:
+                self._record_late_drops(step)
+        return self._is_complete
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.done == {*self.steps}
+
+    def _poll_all(self) -> None:
+        for step in self.queries:
+            self._poll(step)
+
+    def _poll(self, step: str) -> bool:
+        """True if the query has ended successfully. Raises LakehouseError if it has failed."""
+        query = self.queries[step]
+        has_ended = not query.isActive  # read first, so that no progress comes after what is recorded below
+        _raise_failure(step, query)
+        self._update_progress(step)
+        if has_ended:
+            self._check_not_stopped_externally(step)
+            self.progress.finished(step)
+            self.done.add(step)
+        return has_ended
+
+    def _check_not_stopped_externally(self, step: str) -> None:
+        """A query ends by itself with available-now only, between batches. A stop between batches is not detected."""
+        checkpoint = self.checkpoint(step)
+        in_batch = checkpoint and metadata.latest_offset_batch(checkpoint) != metadata.latest_commit_batch(checkpoint)
+        if in_batch or not self.trigger.is_available_now:
+            raise LakehouseError(
+                f"step {step!r} was stopped from outside this run, as by another run on its checkpoint; make sure that "
+                "there is only one, and start again"
+            )
+
+    def _update_progress(self, step: str) -> None:
+        self.progress.update(step, self.queries[step])
+        if dropped := self.progress.states[step].late_drops:
+            raise LakehouseError(late_drops_message(step, dropped, self.checkpoint(step)))
+
+    def _stop_at_batch_boundary(self) -> None:
+        """Lets each query finish its current micro-batch, if any; a second signal does not wait for it."""
+        for step, query in self.queries.items():
+            before = query.lastProgress
+            while self._is_in_batch(query) and query.lastProgress == before:
+                time.sleep(_POLL_SECONDS)
+                self._update_progress(step)
+            if not self._poll(step):  # before stop(), which may cause an exception of its own
+                query.stop()
+                self._update_progress(step)
+                self.progress.stopped(step)
+
+    def _is_in_batch(self, query: StreamingQuery) -> bool:
+        return self.trigger.is_micro_batch and query.isActive and query.status["isTriggerActive"]
+
+    def _stop_quietly(self, step: str) -> None:
+        """Stops the query, ignoring errors."""
+        with suppress(*SPARK_EXCEPTIONS):  # such as that of a JVM that has ended
+            self.queries[step].stop()
+            self.progress.update(step, self.queries[step])
+
+    def _record_late_drops(self, step: str) -> None:
+        """Records dropped rows: for Spark their batch is committed, and the next run would succeed without them."""
+        dropped, checkpoint = self.progress.states[step].late_drops, self.checkpoint(step)
+        if dropped and checkpoint:
+            try:
+                metadata.record_late_drops(checkpoint, dropped)
+            except OSError as error:
+                message = late_drops_message(step, dropped, checkpoint)
+                raise LakehouseError(f"{message} (this could not be recorded for the next run: {error})") from error
+
+
+def late_drops_message(step: str, rows: int, checkpoint: str | None) -> str:
+    message = f"step {step!r} failed: Spark dropped {rows:,} rows as late, which silver should have quarantined"
+    if checkpoint is None:  # a sink that starts from scratch each time
+        return message
+    return f"{message}, so its table lacks them: archive the table and {checkpoint}, to rebuild both from silver"
+
+
+def _raise_failure(step: str, query: StreamingQuery) -> None:
+    with _prefix_step_name(step):
+        error = query.exception()
+        if error is not None:
+            raise error
+
+
+@contextmanager
+def _prefix_step_name(step: str) -> Iterator[None]:
+    """Turns Spark's exceptions into LakehouseErrors, and puts the step's name before the message."""
+    try:
+        yield
+    except SPARK_EXCEPTIONS as error:
+        raise LakehouseError(f"step {step!r} failed: {to_user_message(error)}") from error
+    except LakehouseError as error:
+        raise LakehouseError(f"step {step!r}: {error}") from error

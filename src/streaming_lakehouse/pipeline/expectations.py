@@ -1,0 +1,63 @@
+"""Expectations: SQL predicates with names that say when an event is valid, named as in Lakeflow, but a row that
+fails is quarantined, never dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pyspark.sql import Column, functions as F
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A named predicate over an event and its bronze envelope; violated where it is not true, null included."""
+
+    name: str
+    predicate: str
+    on_violation: Literal["warn", "quarantine", "fail"]
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"an expectation's name is lower-case words joined by _, not {self.name!r}")
+
+    @property
+    def is_violated(self) -> Column:
+        return ~F.coalesce(F.expr(self.predicate).cast("boolean"), F.lit(False))
+
+
+def expect(name: str, predicate: str) -> Expectation:
+    """Rows that violate it enter silver; their number is logged with each batch."""
+    return Expectation(name, predicate, "warn")
+
+
+def expect_or_quarantine(name: str, predicate: str) -> Expectation:
+    """Rows that violate it go to quarantine."""
+    return Expectation(name, predicate, "quarantine")
+
+
+def expect_or_fail(name: str, predicate: str) -> Expectation:
+    """A row that violates it stops the run before its batch is committed."""
+    return Expectation(name, predicate, "fail")
+
+
+def failed_expectations(expectations: Iterable[Expectation]) -> Column:
+    """The names of the violated expectations, an array<string> in their order."""
+    names = [F.when(expectation.is_violated, F.lit(expectation.name)) for expectation in expectations]
+    return F.array_compact(F.array(*names)) if names else no_failures()
+
+
+def all_satisfied(expectations: Iterable[Expectation]) -> Column:
+    """True where none is violated."""
+    holds = F.lit(True)
+    for expectation in expectations:
+        holds = holds & ~expectation.is_violated
+    return holds
+
+
+def no_failures() -> Column:
+    return F.array().cast("array<string>")

@@ -1,0 +1,169 @@
+"""Spark's exceptions in one line, with the real ones for a user's mistakes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import ALL, HALF, Prepare, RunWeather
+from deltalake import DeltaTable
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
+from support.weather import declare, weather_with
+
+from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.domains.weather.gold import device_hourly
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.execution.spark_errors import to_user_message
+from streaming_lakehouse.local.ports import free_port
+from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sources.delta import read_stream
+
+HOURLY = "gold.weather_device_hourly"
+
+
+def failure(spark: SparkSession, form: str, options: dict[str, str], path: str | None = None) -> str:
+    reader = spark.readStream.format(form).options(**options)
+    with pytest.raises(PySparkException) as failed:
+        rows = (reader.load(path) if path else reader.load()).writeStream.format("noop")
+        rows.trigger(availableNow=True).start().awaitTermination()
+    return to_user_message(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("startingOffsets", "bogus", "--option startingOffsets takes earliest, latest, or"),
+        ("startingOffsets", '{"t":{"0":"a"}}', "--option startingOffsets takes earliest, latest, or"),
+        ("startingOffsetsByTimestamp", "bogus", "--option startingOffsetsByTimestamp takes"),
+        ("startingTimestamp", "bogus", "--option startingTimestamp takes milliseconds since 1970, not bogus"),
+        ("startingOffsetsByTimestampStrategy", "x", "StartingOffsetsByTimestampStrategy takes error or latest, not X"),
+        ("assign", "bogus", "--option assign takes"),
+        ("assign", '{"t": "0"}', "--option assign takes"),
+        ("maxOffsetsPerTrigger", "abc", 'one --option has the value "abc" and takes an integer'),
+        ("minPartitions", "abc", 'one --option has the value "abc" and takes an integer'),
+        ("failOnDataLoss", "maybe", 'one --option has the value "maybe" and takes true or false'),
+        ("maxTriggerDelay", "abc", "takes a number with its unit, e.g. 50s, 15m or 7d, not abc"),
+        ("kafka.request.timeout.ms", "abc", "--option kafka.request.timeout.ms cannot be abc: Not a number"),
+        ("kafka.sasl.mechanism", "X", "Kafka's client cannot be created with these --option kafka.…: "),
+    ],
+)
+def test_an_invalid_option_of_kafka(spark: SparkSession, name: str, value: str, message: str) -> None:
+    """Before any connection; the line names the option, or at least the value, and what is valid."""
+    options = {"kafka.bootstrap.servers": f"127.0.0.1:{free_port()}", name: value}
+    options |= {} if name == "assign" else {"subscribe": "t"}
+    options |= {"minOffsetsPerTrigger": "5"} if name == "maxTriggerDelay" else {}
+    options |= {"kafka.security.protocol": "SASL_PLAINTEXT"} if name == "kafka.sasl.mechanism" else {}
+    assert message.lower() in failure(spark, "kafka", options).lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("maxFilesPerTrigger", "0", "--option maxFilesPerTrigger must be a positive integer, not '0'"),
+        ("cleanSource", "x", "--option cleanSource takes archive, delete or off, not x"),
+        ("cleanSource", "archive", "Archive mode must be used with 'sourceArchiveDir' option."),
+        ("recursiveFileLookup", "x", 'one --option has the value "x" and takes true or false'),
+    ],
+)
+def test_an_invalid_option_of_files(spark: SparkSession, tmp_path: Path, name: str, value: str, message: str) -> None:
+    """Without Spark's wrapper."""
+    assert failure(spark, "text", {name: value}, str(tmp_path)) == message
+
+
+def test_a_python_error_is_the_line_below_its_traceback(spark: SparkSession, tmp_path: Path) -> None:
+    """Also of an exception with a cause; of a text without a traceback it is the first line."""
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            raise KeyError("within")
+        except KeyError as error:
+            raise ValueError("the moon\nis down") from error
+
+    with pytest.raises(PySparkException) as failed:
+        spark.range(1).mapInArrow(work, "id long").collect()
+    assert to_user_message(failed.value) == "ValueError: the moon"
+
+    def batch(_: DataFrame, number: int) -> None:
+        raise ValueError(f"of batch {number}")
+
+    rows = spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).load().writeStream.foreachBatch(batch)
+    with pytest.raises(PySparkException) as failed:
+        rows.option("checkpointLocation", str(tmp_path)).start().awaitTermination()
+    assert to_user_message(failed.value) == "ValueError: of batch 0"
+    assert to_user_message(PySparkException("The moon\nis down")) == "The moon"
+
+
+def test_sparks_wrapper_around_a_message_is_removed() -> None:
+    """The query's ids and the SQLSTATE are of no use to a user."""
+    wrapped = (
+        "[STREAM_FAILED] Query [id = 8ff8c549-01a9, runId = 4899e77a-a961] terminated with exception: The moon is "
+        "down SQLSTATE: XXKST\n=== Streaming Query ===\nIdentifier: [id = 8ff8c549-01a9]\nLakehouseError: of the plan"
+    )
+    assert to_user_message(PySparkException(wrapped)) == "The moon is down"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            lambda rows: device_hourly(rows).withColumn("note", F.lit("new")),
+            r"gold\.weather_device_hourly lacks columns that its transform now returns: note; rebuild: move",
+        ),
+        (
+            lambda rows: device_hourly(rows).withColumn("device", F.lit(1)),
+            rf"step '{HOURLY}' failed: device has another type than in the table.* archive",
+        ),
+        (
+            lambda rows: device_hourly(rows.dropDuplicatesWithinWatermark(["event_id"])),
+            rf"step '{HOURLY}' failed: the state in its checkpoint belongs to other aggregations.* archive",
+        ),
+    ],
+    ids=["column", "type", "state"],
+)
+def test_a_changed_transform_is_reported(
+    run_weather: RunWeather,
+    prepare: Prepare,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: Callable[[DataFrame], DataFrame],
+    message: str,
+) -> None:
+    """The remedy works: the rebuilt table has all rows of silver whose windows have closed."""
+    prepare(HALF)
+    run_weather(steps=(HOURLY,))
+    table = tmp_path / "lake/gold/weather_device_hourly"
+    before = readings(table)
+    prepare(HALF, ALL)
+    declare(monkeypatch, weather_with(gold={"weather_device_hourly": {"transform": changed}}))
+    with pytest.raises(LakehouseError, match=message):
+        run_weather(steps=(HOURLY,))
+    shutil.rmtree(table)
+    shutil.rmtree(tmp_path / "lake/_checkpoints/weather" / HOURLY)
+    run_weather(steps=(HOURLY,))
+    assert readings(table) > before > 0
+
+
+def readings(table: Path) -> int:
+    return sum(DeltaTable(table).to_pyarrow_table()["readings"].to_pylist())
+
+
+def test_a_new_column_in_the_table_of_a_running_stream_is_reported(spark: SparkSession, tmp_path: Path) -> None:
+    """As when one process adds columns to silver while another runs gold."""
+    table = Table("silver", "events", path=str(tmp_path / "events"))
+    delta.create_if_missing(spark, table, T.StructType([T.StructField("id", T.LongType())]))
+    query = (
+        read_stream(spark, table)
+        .writeStream.format("noop")
+        .option("checkpointLocation", str(tmp_path / "check"))
+        .start()
+    )
+    query.processAllAvailable()
+    delta.add_columns(spark, table, [T.StructField("name", T.StringType())])
+    with pytest.raises(PySparkException) as failed:
+        query.processAllAvailable()
+        query.awaitTermination(30)
+    assert to_user_message(failed.value).startswith("the columns of the table it reads have changed; start again")
