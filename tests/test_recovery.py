@@ -34,8 +34,9 @@ from streaming_lakehouse.pipeline.discovery import load_pipeline
 
 # How often the run is killed: twice in the suite, more on demand.
 KILLS = int(os.environ.get("LAKEHOUSE_KILLS", "2"))
+SILVER = "silver/weather_readings"
 TABLES = (
-    "silver/weather_readings",
+    SILVER,
     "quarantine/weather_readings",
     "gold/weather_device_hourly",
     "gold/weather_alerts",
@@ -178,7 +179,7 @@ def test_sigterm_ends_it_at_a_batch_boundary(
         _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
         assert (process.returncode, "Traceback" in errors) == (0, False), errors
     run_pipeline(tmp_path, options=SEVERAL_BATCHES, steps=LAYERS)
-    assert table_rows(tmp_path)["silver/weather_readings"] == uninterrupted[0]["silver/weather_readings"]
+    assert table_rows(tmp_path, (SILVER,))[SILVER] == uninterrupted[0][SILVER]
 
 
 def test_a_run_that_died_while_writing_its_first_log_entry_is_resumed(
@@ -211,7 +212,7 @@ def test_a_jvm_that_dies_is_reported_in_one_line(
     assert len(errors) == 1, lines
     assert re.match(r"lakehouse: (step '[\w.]+' failed: )?Spark's JVM has ended, ", errors[0]), lines
     run_pipeline(tmp_path, options=SEVERAL_BATCHES, steps=LAYERS)
-    assert table_rows(tmp_path)["silver/weather_readings"] == uninterrupted[0]["silver/weather_readings"]
+    assert table_rows(tmp_path, (SILVER,))[SILVER] == uninterrupted[0][SILVER]
 
 
 def test_a_second_run_on_the_same_checkpoint_is_refused(
