@@ -50,7 +50,7 @@ def not_negative(column: str) -> Callable[[Row], bool]:
 
 
 def is_no_card_number(row: Row) -> bool:
-    return row["card_token"] is None or not re.fullmatch("[0-9 -]{12,23}", row["card_token"])
+    return row["card_token"] is None or not re.fullmatch(r"[0-9\s-]{12,23}", row["card_token"], re.ASCII)
 
 
 TRANSACTIONS = Silver(

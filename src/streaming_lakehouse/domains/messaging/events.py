@@ -153,6 +153,7 @@ MESSAGES = EventGenerator(
         {"event_id": ""},
         {"channel": ""},
         {"channel": "general"},
+        {"channel": "C024BE91L\n"},
         {"user": ""},
         {"user": "U1'; DROP TABLE silver.messages; --"},
         {"text": "x" * (MAX_TEXT_CHARACTERS + 1)},

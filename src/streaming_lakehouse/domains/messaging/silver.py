@@ -23,8 +23,9 @@ POSITIVE_FROM, NEGATIVE_TO = 0.05, -0.05  # compound sentiment (VADER's README)
 MESSAGE, EDIT, DELETE, OTHER = "message", "edit", "delete", "other"
 # Subtypes of what a person posts; all that are not named, such as channel_join and bot_message, are OTHER.
 _POSTS = ("file_share", "me_message", "thread_broadcast")
-_ID = "RLIKE '^[A-Z][A-Z0-9]{1,29}$'"
-_TS = r"RLIKE '^[0-9]{1,11}[.][0-9]{6}$'"
+# \z at the end: $ would let a line feed follow.
+_ID = r"RLIKE r'^[A-Z][A-Z0-9]{1,29}\z'"
+_TS = r"RLIKE r'^[0-9]{1,11}[.][0-9]{6}\z'"
 
 # Types of Slack's ids: C, D or G and letters and digits for a channel, U or W for a user.
 EXPECTATIONS = (

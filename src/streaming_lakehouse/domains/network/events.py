@@ -132,6 +132,7 @@ def _connection_fields(flow: Flow, time_s: float) -> dict[str, Any]:
 _BROKEN_CONNECTION: tuple[dict[str, Any], ...] = (
     {"uid": ""},
     {"id.orig_h": "10.0.0.256"},
+    {"id.orig_h": "10.0.0.1\n"},
     {"id.orig_p": -1},
     {"id.resp_h": "2001:db8:::1"},
     {"id.resp_p": 70_000},

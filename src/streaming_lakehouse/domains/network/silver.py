@@ -24,15 +24,16 @@ _GROUP = "[0-9a-f]{1,4}"
 _GROUPS = f"({_GROUP}(:{_GROUP})*)?"
 _IPV6 = f"({_GROUP}:){{7}}{_GROUP}|(?!:*({_GROUP}:+){{7}}{_GROUP}){_GROUPS}::{_GROUPS}"
 # In lower case, as RFC 5952 wants and Zeek writes it: an address with two spellings would be two sources.
-ADDRESS = f"^({_IPV4}|{_IPV6}|::ffff:{_IPV4})$"
+# \z at the end: $ would let a line feed follow.
+ADDRESS = rf"^({_IPV4}|{_IPV6}|::ffff:{_IPV4})\z"
 
 PROTOCOLS = ("tcp", "udp", "icmp", "unknown_transport")
 # Zeek's conn_state, base/protocols/conn/main.zeek.
 CONNECTION_STATES = ("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH")
 
 _CONNECTION = (
-    expect_or_quarantine("source_ip_is_address", f"source_ip RLIKE '{ADDRESS}'"),
-    expect_or_quarantine("destination_ip_is_address", f"destination_ip RLIKE '{ADDRESS}'"),
+    expect_or_quarantine("source_ip_is_address", f"source_ip RLIKE r'{ADDRESS}'"),
+    expect_or_quarantine("destination_ip_is_address", f"destination_ip RLIKE r'{ADDRESS}'"),
     # Zeek has an ICMP message's type and code in a port's stead, from 0 as a port is.
     expect_or_quarantine("source_port_in_range", "source_port BETWEEN 0 AND 65535"),
     expect_or_quarantine("destination_port_in_range", "destination_port BETWEEN 0 AND 65535"),
@@ -77,7 +78,7 @@ def mask_requests(requests: DataFrame) -> DataFrame:
     server's address where there was none. Addresses stay: they are what a network is defended by (GDPR, recital 49).
     """
     salt = os.environ.get(SALT_VARIABLE, DEVELOPMENT_SALT)
-    host = F.regexp_replace(F.lower("host"), ":[0-9]+$", "")
+    host = F.regexp_replace(F.lower("host"), r":[0-9]+\z", "")
     masked = {
         "attack_signature": _attack_signature(F.col("path")),
         "host": F.coalesce(F.nullif(host, F.lit("")), F.col("destination_ip")),

@@ -35,21 +35,24 @@ _KNOWN_CURRENCIES = re.sub(r"(\w+) ?", r"'\1',", _CURRENCIES).rstrip(",")
 CARD_PRESENT_MODES = ("02", "05", "07", "80", "90", "91")
 _ENTRY_MODES = ", ".join(f"'{mode}'" for mode in ("00", "01", "10", "81", *CARD_PRESENT_MODES))
 
+# Patterns end with \z: $ would let a line feed follow.
 EXPECTATIONS = (
     expect_or_quarantine("account_is_present", "account <> ''"),
     expect_or_quarantine("card_token_is_present", "card_token <> ''"),
     # A source that forgot to tokenise would spread card numbers through every table behind this one.
-    expect_or_quarantine("card_token_is_not_a_number", "card_token IS NULL OR card_token NOT RLIKE '^[0-9 -]{12,23}$'"),
+    expect_or_quarantine(
+        "card_token_is_not_a_number", r"card_token IS NULL OR card_token NOT RLIKE r'^[0-9\s-]{12,23}\z'"
+    ),
     expect_or_quarantine("mti_is_known", "mti IN ('0100', '0400')"),
     # 0 is an account verification.
     expect_or_quarantine("amount_in_range", "amount >= 0"),
     expect_or_quarantine("billing_amount_in_range", "billing_amount >= 0"),
     expect_or_quarantine("currency_is_known", f"currency IN ({_KNOWN_CURRENCIES})"),
     expect_or_quarantine("billing_currency_is_known", f"billing_currency IN ({_KNOWN_CURRENCIES})"),
-    expect_or_quarantine("mcc_is_known", "mcc RLIKE '^[0-9]{4}$'"),
+    expect_or_quarantine("mcc_is_known", r"mcc RLIKE r'^[0-9]{4}\z'"),
     expect_or_quarantine("entry_mode_is_known", f"entry_mode IN ({_ENTRY_MODES})"),
     expect_or_quarantine("response_code_is_present", "response_code <> ''"),
-    expect_or_quarantine("merchant_country_is_known", "merchant_country RLIKE '^[A-Z]{2}$'"),
+    expect_or_quarantine("merchant_country_is_known", r"merchant_country RLIKE r'^[A-Z]{2}\z'"),
     expect_or_quarantine("latitude_in_range", "latitude_deg IS NULL OR latitude_deg BETWEEN -90 AND 90"),
     expect_or_quarantine("longitude_in_range", "longitude_deg IS NULL OR longitude_deg BETWEEN -180 AND 180"),
     # The switch stamps the time, not the terminal: minutes ahead are a wrong clock, which would make others late.

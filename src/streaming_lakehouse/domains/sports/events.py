@@ -67,6 +67,7 @@ TIMELINE = EventGenerator(
         {"type": "score_change", "competitor": "home", "match_clock": None},
         {"type": "delete_event", "related_event_id": None},
         {"match_clock": "90+4"},
+        {"match_clock": "45:00\n"},
         {"stoppage_time_clock": "4 min"},
         {"period": 99},
         {"home_score": -1},

@@ -13,7 +13,7 @@ from streaming_lakehouse.pipeline import expect, expect_or_quarantine
 # A correction has the time of its decision, so that it is on time days after its goal.
 WATERMARK = timedelta(hours=3)
 
-_CLOCK = "'^[0-9]{1,3}:[0-5][0-9]$'"
+_CLOCK = r"r'^[0-9]{1,3}:[0-5][0-9]\z'"  # not $, which would let a line feed follow
 _OF_A_TEAM = (
     "'score_change', 'yellow_card', 'yellow_red_card', 'red_card', 'shot_on_target', 'shot_off_target', 'corner_kick'"
 )
