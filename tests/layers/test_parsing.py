@@ -6,10 +6,18 @@ from datetime import datetime
 import pytest
 from oracle import RawRecord, classify
 from oracle.weather import READINGS
-from pyspark.sql import SparkSession
+from pyspark.sql import SparkSession, types as T
 
 from streaming_lakehouse.domains.weather.events import SCHEMA
-from streaming_lakehouse.layers.parsing import MAX_RECORD_BYTES, with_parse_failures, with_parsed_fields
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.layers.parsing import (
+    MAX_RECORD_BYTES,
+    check_readable,
+    record_failures,
+    with_parse_failures,
+    with_parsed_fields,
+)
+from streaming_lakehouse.pipeline.fields import columns, field
 
 READING = {
     "event_id": "a",
@@ -208,3 +216,141 @@ def test_a_rescued_number_is_exact_up_to_38_digits(spark: SparkSession, number: 
     row, _ = classify(RawRecord(None, value, "topic", 0, 0, None), None, READINGS)
     assert row is not None
     assert json.loads(str(row["_rescued_data"])) == {"x": kept}
+
+
+@pytest.mark.parametrize("case_sensitive", ["false", "true"])
+def test_names_of_any_spelling_are_read(spark: SparkSession, case_sensitive: str) -> None:
+    """Dots, backticks, names that differ in case alone or are those of our envelope, at any depth, in any session."""
+    inner = T.StructType([field("lower", T.LongType(), json="a.b"), field("upper", T.LongType(), json="A.B")])
+    schema = T.StructType(
+        [
+            field("inner", T.ArrayType(inner), json="id.orig_h"),
+            field("tick", T.StringType(), json="`x`"),
+            field("quote", T.StringType(), json='"q"'),
+            field("corrupt", T.StringType(), json="_corrupt"),
+            field("payload", T.StringType(), json="value"),
+            field("Straße", T.LongType()),
+        ]
+    )
+    value = rb'{"id.orig_h":[{"a.b":1,"A.B":2}],"`x`":"t","\"q\"":"q","_corrupt":"c","value":"v","Stra\u00dfe":3}'
+    records = spark.createDataFrame([(bytearray(value), 7)], "value binary, offset int")
+    before = spark.conf.get("spark.sql.caseSensitive")
+    spark.conf.set("spark.sql.caseSensitive", case_sensitive)
+    try:
+        row = with_parse_failures(with_parsed_fields(records, schema), schema).first()
+    finally:
+        spark.conf.set("spark.sql.caseSensitive", str(before))
+    assert row is not None
+    assert (row["parse_failures"], row["_rescued_data"], row["offset"]) == (None, None, 7)
+    assert [tuple(each) for each in row["inner"]] == [(1, 2)]
+    assert (row["tick"], row["quote"], row["corrupt"], row["payload"], row["Straße"]) == ("t", "q", "c", "v", 3)
+
+
+NESTED = T.StructType(
+    [
+        field("event_id", T.StringType(), nullable=False),
+        field("amount", T.DecimalType(10, 2)),
+        field("address", T.StructType([field("city", T.StringType(), json="City"), field("floor", T.ByteType())])),
+        field("items", T.ArrayType(T.StructType([field("sku", T.StringType()), field("at", T.TimestampType())]))),
+        field("tags", T.MapType(T.StringType(), T.StringType())),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "is_quick"),
+    [
+        ('{"event_id":"a","amount":1.25,"address":{"City":"B","floor":3},"items":[],"tags":{"a":"b"}}', True),
+        ('{"event_id": "a", "items": [{"sku": "s", "at": "2026-01-01T00:00:00Z"}, null], "tags": {"k": null}}', True),
+        ('{"event_id":"a","amount":1e2}', True),
+        ('{"event_id":"x4e-1","amount":1.5}', True),
+        ('{"event_id":"a","address":{"City":null}}', False),
+        ('{"event_id":"a","tags":{"k":"5"}}', False),
+        ('{"event_id":"a","amount":1e-2}', False),
+        ('{"event_id":"a\\"","amount":1}', False),
+    ],
+)
+def test_a_nested_record_is_read_at_once_where_nothing_is_doubtful(
+    spark: SparkSession, record: str, is_quick: bool
+) -> None:
+    """One that could hide something is read a second time, and is as good."""
+    records = spark.createDataFrame([(bytearray(record.encode()),)], "value binary")
+    row = with_parse_failures(with_parsed_fields(records, NESTED), NESTED).first()
+    assert row is not None
+    assert (row["is_well_formed"], row["parse_failures"], row["_rescued_data"]) == (is_quick, None, None)
+
+
+def test_the_columns_are_those_of_the_table(spark: SparkSession) -> None:
+    """All nullable, with the columns' names at every depth, and without what is said of JSON."""
+    records = spark.createDataFrame([], "value binary")
+    parsed = with_parse_failures(with_parsed_fields(records, NESTED), NESTED).select(*NESTED.names)
+    assert parsed.schema.simpleString() == columns(NESTED).simpleString()
+    assert not any(each.metadata for each in parsed.schema)
+
+
+def test_of_very_many_failures_a_hundred_are_named(spark: SparkSession) -> None:
+    """A record of 1 MiB has room for a hundred thousand."""
+    schema = T.StructType([field("counts", T.ArrayType(T.IntegerType()))])
+    value = b'{"counts":[' + b",".join([b'"x"'] * 10_000) + b"]}"
+    records = spark.createDataFrame([(bytearray(value),)], "value binary")
+    row = with_parse_failures(with_parsed_fields(records, schema), schema).first()
+    assert row is not None
+    assert row["parse_failures"] == [f"counts[{n}]_is_int" for n in range(100)]
+
+
+def test_a_record_can_be_checked_without_a_schema(spark: SparkSession) -> None:
+    """For records that no table takes: only what every record must be."""
+    values = [b'{"any":{"thing":1}}', b'{"event_id":5}', b"{", b"", None, b"[]", b'{"a":1,"a":2}', b"{}x", b'"\xff"']
+    rows = [(number, None if value is None else bytearray(value)) for number, value in enumerate(values)]
+    records = spark.createDataFrame(rows, "number int, value binary")
+    found = records.select("number", record_failures().alias("failures")).orderBy("number").collect()
+    assert [row["failures"] for row in found] == [
+        None,
+        None,
+        ["record_is_one_json_object"],
+        ["record_is_not_empty"],
+        ["record_is_present"],
+        ["record_is_one_json_object"],
+        ["record_has_unique_keys"],
+        ["record_is_one_json_object"],
+        ["record_is_utf8"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            [field("at", T.TimestampNTZType())],
+            "silver.t: at has the type timestamp_ntz, which cannot be read from JSON",
+        ),
+        (
+            [field("a", T.ArrayType(T.StructType([field("v", T.VariantType())])))],
+            "silver.t: a[].v has the type variant",
+        ),
+        ([field("m", T.MapType(T.IntegerType(), T.StringType()))], "silver.t: the keys of m are of type int"),
+        ([field("m", T.MapType(T.StringType(), T.NullType()))], "silver.t: m{} has the type void"),
+        ([field("a", T.StringType()), field("A", T.StringType(), json="b")], "the columns 'a' and 'A' have one name"),
+        (
+            [field("a", T.StringType(), json="x"), field("x", T.StringType())],
+            "'a' and 'x' are read from one JSON field",
+        ),
+        ([field("s", T.StructType([field("b", T.StringType(), json="x")] * 2))], "the columns 's.b' and 's.b'"),
+        ([field("id.orig_h", T.StringType())], "'id.orig_h' cannot be a column's name"),
+        ([field("s", T.StructType([]))], "silver.t: the struct s has no fields"),
+        ([], "silver.t: its schema has no fields"),
+    ],
+)
+def test_a_schema_that_cannot_be_read_is_refused(fields: list[T.StructField], words: str) -> None:
+    """Before Spark starts, with the table, the field and its type."""
+    with pytest.raises(LakehouseError) as refused:
+        check_readable(T.StructType(fields), "silver.t")
+    assert words in str(refused.value)
+
+
+def test_the_types_there_are_are_named() -> None:
+    """Whoever is refused learns what to use."""
+    with pytest.raises(LakehouseError, match=r"there are: binary, boolean, .*, timestamp, and array, map and struct"):
+        check_readable(T.StructType([field("at", T.DayTimeIntervalType())]), "silver.t")
+    check_readable(SCHEMA, "silver.t")
+    check_readable(NESTED, "silver.t")

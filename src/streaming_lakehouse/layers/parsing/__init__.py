@@ -39,7 +39,6 @@ PARSING_COLUMNS = (
     "_event",
     "_keys",
     "_fields",
-    "_is_array_of_one",
     "is_well_formed",
     "parse_failures",
     "_rescued_data",

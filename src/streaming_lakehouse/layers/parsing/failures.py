@@ -51,13 +51,21 @@ def _of_leaf(value: Column, data_type: T.DataType, field: T.StructField, nullabl
     assert leaf is not None
     found = F.schema_of_variant(value)  # such as DECIMAL(3,1); null where the field is missing
     json_type = F.substring_index(found, "(", 1)
-    failure = F.when(~json_type.isin("VOID", *leaf.json_types), _named(path, f"_is_{leaf.name}"))
+    wrong = _named(path, f"_is_{leaf.name}")
+    # Spark evaluates the type anew in each condition: the most frequent one is the first.
+    conditions = [(json_type.isin(*leaf.json_types), _no_name())] if leaf.json_types else []
     if leaf.is_valid:
-        is_invalid = (json_type != "VOID") & ~F.coalesce(leaf.is_valid(value, found), F.lit(False))
-        failure = failure.when(is_invalid, _named(path, f"_is_{leaf.name}"))
-    if not nullable:
-        failure = failure.when(F.coalesce(json_type, F.lit("VOID")) == "VOID", _named(path, "_is_present"))
+        is_valid = F.coalesce(leaf.is_valid(value, found), F.lit(False))
+        conditions.append((json_type.isin(*leaf.checked_types), F.when(~is_valid, wrong)))
+    conditions.append((json_type != "VOID", wrong))
+    failure = _no_name() if nullable else _named(path, "_is_present")
+    for is_met, name in reversed(conditions):
+        failure = F.when(is_met, name).otherwise(failure)
     return failure
+
+
+def _no_name() -> Column:
+    return F.lit(None).cast("string")
 
 
 def _of_nested(

@@ -34,15 +34,16 @@ class Leaf:
     """How values of one type are read.
 
     `read_as` is the type in from_json, from which `convert` makes the column's value, null where it is none of the
-    type; without `convert` they are the same. `json_types` are the variant types that may hold such a value; where
-    these do not suffice, `is_valid` judges a variant of them, given its type as `schema_of_variant` writes it.
-    `is_quoted` where JSON has it in quotes. `is_sure` is asked of values that were read without a look at their JSON:
-    false where that may have been of another type.
+    type; without `convert` they are the same. A variant of one of `json_types` is such a value; one of `checked_types`
+    is where `is_valid` says so, given it and its type as `schema_of_variant` writes it. `is_quoted` where JSON has it
+    in quotes. `is_sure` is asked of values that were read without a look at their JSON: false where that may have been
+    of another type.
     """
 
     name: str
     read_as: T.DataType
-    json_types: tuple[str, ...]
+    json_types: tuple[str, ...] = ()
+    checked_types: tuple[str, ...] = ()
     is_quoted: bool = False
     convert: Callable[[Column], Column] | None = None
     is_valid: Callable[[Column, Column], Column] | None = None
@@ -77,7 +78,7 @@ def _decimal(data_type: T.DecimalType) -> Leaf:
         return exact.isNotNull() & F.when(is_exponential, is_same & is_short).otherwise(scale <= data_type.scale)
 
     read_as = T.DecimalType(_MAX_DIGITS, decimal_scale(data_type))
-    return Leaf("decimal", read_as, _NUMBERS, convert=convert, is_valid=is_valid)
+    return Leaf("decimal", read_as, checked_types=_NUMBERS, convert=convert, is_valid=is_valid)
 
 
 def _timestamp(field: T.StructField) -> Leaf:
@@ -90,7 +91,7 @@ def _timestamp(field: T.StructField) -> Leaf:
 
     is_iso = written == "iso_8601"
     json_types = ("STRING",) if is_iso else ("STRING", *_NUMBERS)
-    return Leaf("timestamp", T.StringType(), json_types, is_iso, convert, _of_text(convert))
+    return Leaf("timestamp", T.StringType(), (), json_types, is_iso, convert, _of_text(convert))
 
 
 def _of_text(convert: Callable[[Column], Column]) -> Callable[[Column, Column], Column]:
@@ -103,17 +104,18 @@ def _integer(name: str, read_as: T.DataType, column_type: str) -> Leaf:
 
     is_wider = read_as.simpleString() != column_type
     convert = (lambda number: number.try_cast(column_type)) if is_wider else None
-    return Leaf(name, read_as, ("BIGINT",), convert=convert, is_valid=is_valid)
+    return Leaf(name, read_as, checked_types=("BIGINT",), convert=convert, is_valid=is_valid)
 
 
 def _real(name: str, read_as: T.DataType) -> Leaf:
     def is_finite(number: Column) -> Column:
         return F.abs(number) < _INFINITY
 
-    def is_valid(variant: Column, found: Column) -> Column:
-        return (found != "DOUBLE") | is_finite(variant.try_cast("double").cast(read_as))  # 38 digits are in the range
+    def is_valid(variant: Column, _: Column) -> Column:
+        return is_finite(variant.try_cast("double").cast(read_as))
 
-    return Leaf(name, read_as, _NUMBERS, is_valid=is_valid, is_sure=is_finite)
+    # A decimal's 38 digits are in the range of both.
+    return Leaf(name, read_as, ("DECIMAL", "BIGINT", "FLOAT"), ("DOUBLE",), is_valid=is_valid, is_sure=is_finite)
 
 
 def _bytes_of_base64(text: Column) -> Column:
@@ -132,13 +134,13 @@ _STRING = Leaf("string", T.StringType(), ("STRING",), is_quoted=True, is_sure=_i
 _BINARY = Leaf(
     "binary",
     T.StringType(),
-    ("STRING",),
+    checked_types=("STRING",),
     is_quoted=True,
     convert=_bytes_of_base64,
     is_valid=_of_text(_bytes_of_base64),
     is_sure=lambda value: _is_surely_string(F.base64(value)),
 )
-_DATE = Leaf("date", T.StringType(), ("STRING",), True, times.date, _of_text(times.date))
+_DATE = Leaf("date", T.StringType(), (), ("STRING",), True, times.date, _of_text(times.date))
 _LEAVES: dict[type[T.DataType], Leaf] = {
     T.StringType: _STRING,
     T.BooleanType: Leaf("boolean", T.BooleanType(), ("BOOLEAN",)),

@@ -27,7 +27,7 @@ def check_readable(schema: T.StructType, table: str) -> None:
 
 def _check_struct(schema: T.StructType, table: str, path: str) -> None:
     if not schema.fields:
-        raise LakehouseError(f"{table}: {f'the struct {path}' if path else 'its schema'} has no fields")
+        raise LakehouseError(f"{table}: {f'the struct {path[:-1]}' if path else 'its schema'} has no fields")
     if twice := _twice(field.name.lower() for field in schema):
         names = [field.name for field in schema if field.name.lower() == twice]
         raise LakehouseError(
