@@ -2,12 +2,14 @@
 
 import json
 import math
+import random
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession, functions as F
-from support.every_type import CASES, SCHEMA, Case
+from support.every_type import CASES, SCHEMA, START, Case
 
 from streaming_lakehouse.layers.parsing import with_parse_failures, with_parsed_fields
 
@@ -71,3 +73,30 @@ def test_there_are_200_cases_of_every_kind() -> None:
     assert len(CASES) >= 200
     assert min(len(good), len(CASES) - len(good)) >= 100
     assert {name for case in good for name in case.row} == set(SCHEMA.names)
+
+
+def mixtures(number: int) -> list[bytes]:
+    """Records of the fields of one to three cases each, some with null for a value, some with spaces."""
+    chosen = random.Random(16)
+    values = [case.value for case in CASES if case.value and case.value.startswith(START)]
+    fields = [value[len(START) + 1 : -1].decode("latin-1") for value in values]
+    made = []
+    for _ in range(number):
+        text = ",".join(filter(None, chosen.sample(fields, chosen.randint(1, 3))))
+        if chosen.random() < 0.3:
+            text = re.sub(r':("[^"]*"|\d+)', lambda match: chosen.choice([match[0], ":null", ": null"]), text)
+        made.append(START + b"," + text.encode("latin-1") + chosen.choice([b"}", b"} ", b"}}", b',"x":null}']))
+    return made
+
+
+def test_what_is_read_at_once_holds_on_a_second_look(spark: SparkSession) -> None:
+    """Nothing fails, is unknown or has another value in a record that the quick check took."""
+    rows = [(number, bytearray(value)) for number, value in enumerate(mixtures(3_000))]
+    quick = with_parsed_fields(spark.createDataFrame(rows, "number int, value binary").coalesce(1), SCHEMA)
+    columns = F.to_json(F.struct(*(F.col(f"`{name}`") for name in SCHEMA.names)), TEXT)
+    taken = quick.where("is_well_formed").withColumn("columns", columns)
+    second = with_parse_failures(taken.withColumn("is_well_formed", F.lit(False)), SCHEMA)
+    is_other = "parse_failures IS NOT NULL OR _rescued_data IS NOT NULL OR NOT columns <=> again"
+    found = second.withColumn("again", columns).select("value", F.expr(is_other).alias("is_other")).collect()
+    assert [bytes(row["value"]) for row in found if row["is_other"]] == []
+    assert 100 < len(found) < 2_000

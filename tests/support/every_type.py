@@ -79,6 +79,8 @@ class Case:
 _START = '{"eventId":"e-1","@timestamp":"2026-01-01T00:00:00Z"'
 _ROW = {"event_id": "e-1", "at": "2026-01-01T00:00:00.000000Z"}
 
+START = _START.encode()  # of most records
+
 
 def good(fields: str = "", /, rescued: dict[str, Any] | None = None, **row: Any) -> Case:
     """A record of a key, a time and `fields`, and what these become."""
