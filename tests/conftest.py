@@ -24,12 +24,14 @@ from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.runner import run
 from streaming_lakehouse.local.broker import Broker
+from streaming_lakehouse.local.jvm import OPTIONS_VARIABLE
 from streaming_lakehouse.pipeline.discovery import load_pipeline
 from streaming_lakehouse.session import get_session
 from streaming_lakehouse.sinks import DEFAULT_SINK
 
-# Tests are many small runs, in which the C2 compiler never pays back what it costs.
-os.environ.setdefault("LAKEHOUSE_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+# The commands that tests start end before the C2 compiler pays back what it costs.
+C1_ALONE = "-XX:TieredStopAtLevel=1"
+os.environ.setdefault(OPTIONS_VARIABLE, C1_ALONE)
 # Spark's Python workers import the transforms of test pipelines by name.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
@@ -57,7 +59,11 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def spark() -> SparkSession:
-    return get_session()
+    """In a JVM with C2, which pays off over hundreds of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get(OPTIONS_VARIABLE) == C1_ALONE:
+            patch.delenv(OPTIONS_VARIABLE)
+        return get_session()
 
 
 @pytest.fixture(scope="session")

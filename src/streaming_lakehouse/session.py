@@ -157,6 +157,10 @@ def local_conf(*, cores: int, memory_mib: int) -> dict[str, str]:
         "spark.sql.parquet.compression.codec": "zstd",
         # A batch is persisted for a few seconds: compressing it takes longer than that saves.
         "spark.sql.inMemoryColumnarStorage.compressed": "false",
+        # Classes of compiled plans: with 100, the default, a pipeline of several queries compiles them anew.
+        "spark.sql.codegen.cache.maxEntries": "1000",
+        # Each action's plan is made into text for the UI, which took a tenth of a small batch's time.
+        "spark.sql.ui.explainMode": "simple",
         "spark.ui.enabled": os.environ.get("LAKEHOUSE_SPARK_UI", "false"),
         "spark.ui.showConsoleProgress": "false",
         # Options that match show as (redacted) in plans, logs and the UI; Spark's own pattern misses SASL.

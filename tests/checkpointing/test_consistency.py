@@ -7,44 +7,61 @@ from pathlib import Path
 
 import pytest
 
-from streaming_lakehouse.checkpointing.consistency import _last_committed_batch
+from streaming_lakehouse.checkpointing.consistency import commit_metadata, last_committed_batch
 
 FIRST, SECOND = "0" * 20, "0" * 19 + "1"
-BATCH_7 = json.dumps({"txn": {"appId": "ours", "version": 7}})
+TRANSACTION_7 = {"txn": {"appId": "ours", "version": 7}}
+METADATA_7 = {"commitInfo": {"userMetadata": commit_metadata("ours", 7)}}
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A log of two commits; the older one has the query's batch 7."""
+    """A log of two commits; the older one has the query's batch 7, the newer one is not by a query."""
     folder = tmp_path / "_delta_log"
     folder.mkdir()
-    (folder / f"{FIRST}.json").write_text(BATCH_7)
-    (folder / f"{SECOND}.json").write_text(json.dumps({"commitInfo": {}}))
+    (folder / f"{FIRST}.json").write_text(json.dumps(METADATA_7))
+    (folder / f"{SECOND}.json").write_text(json.dumps({"commitInfo": {"userMetadata": "nightly OPTIMIZE"}}))
     return folder
+
+
+@pytest.mark.parametrize("action", [TRANSACTION_7, METADATA_7], ids=["transaction", "userMetadata"])
+def test_the_last_batch_is_that_of_the_latest_commit_by_the_query(
+    log: Path, tmp_path: Path, action: dict[str, object]
+) -> None:
+    """As version 0.1 and Delta's own sink recorded it, and as we do; other queries' commits do not count."""
+    others = [
+        {"commitInfo": {"userMetadata": commit_metadata("theirs", 9)}},
+        {"txn": {"appId": "theirs", "version": 9}},
+    ]
+    (log / f"{FIRST}.json").write_text("\n".join(json.dumps(each) for each in ({"commitInfo": {}}, action)))
+    (log / f"{SECOND}.json").write_text("\n".join(map(json.dumps, others)))
+    assert last_committed_batch(tmp_path, "ours") == 7
+    assert last_committed_batch(tmp_path, "nobody") == -1
 
 
 @pytest.mark.parametrize(
     ("checksum", "expected"),
     [
-        (None, 7),
-        ("{}", 7),
-        ('{"setTransactions": [{"appId": "ours", "version": 9}]}', 9),
-        ('{"setTransactions": [{"appId": "theirs", "version": 9}]}', -1),
+        (None, None),
+        ("{}", None),
+        ('{"setTransactions": [{"appId": "ours", "version": 7}]}', 7),
+        ('{"setTransactions": [{"appId": "theirs", "version": 9}]}', None),
         ('{"setTrans', None),
         ("[]", None),
     ],
 )
-def test_the_last_batch_is_read_from_checksum_or_commits(
+def test_of_a_commit_that_was_cleaned_up_the_checksum_lists_the_transaction(
     log: Path, tmp_path: Path, checksum: str | None, expected: int | None
 ) -> None:
-    """From the commits if the checksum lists none; None for a damaged checksum, which Delta reports itself."""
+    """None where it cannot be known, and for a damaged checksum, which Delta reports itself."""
+    (log / f"{FIRST}.json").unlink()
     if checksum is not None:
         (log / f"{SECOND}.crc").write_text(checksum)
-    assert _last_committed_batch(tmp_path, "ours") == expected
+    assert last_committed_batch(tmp_path, "ours") == expected
 
 
 def test_a_commit_that_is_cleaned_up_meanwhile_is_no_error(log: Path, tmp_path: Path) -> None:
     """Delta removes old commits as it writes: a file that was just listed may be gone."""
     (log / f"{FIRST}.json").unlink()
     (log / f"{FIRST}.json").symlink_to(tmp_path / "gone")
-    assert _last_committed_batch(tmp_path, "ours") is None
+    assert last_committed_batch(tmp_path, "ours") is None

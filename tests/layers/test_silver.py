@@ -35,18 +35,25 @@ class Lake:
         self.spark, self.root = spark, root
         storage = Storage(root=root)
         self.tables = SilverTables(storage.table("silver", "readings"), storage.table("quarantine", "readings"))
+        self.latest_batch: int | None = None
         self.new_checkpoint("first")
 
     def new_checkpoint(self, query_id: str) -> None:
         self.checkpoint = self.root / "checkpoint"
         self.checkpoint.mkdir(parents=True, exist_ok=True)
         (self.checkpoint / "metadata").write_text(json.dumps({"id": query_id}))
+        self.latest_batch = None
 
     def started(self, **changes: object) -> Callable[[DataFrame, int], None]:
         """The function by which a new process writes a batch of bronze."""
         silver = replace(READINGS, **changes)  # type: ignore[arg-type]
-        write = SilverWriter(silver, self.tables, str(self.checkpoint))
-        return lambda records, batch_id: write(validate(records, silver), batch_id)
+        writer = SilverWriter(silver, self.tables, str(self.checkpoint), replayed_batch=self.latest_batch)
+
+        def write(records: DataFrame, batch_id: int) -> None:
+            self.latest_batch = batch_id
+            writer(validate(records, silver), batch_id)
+
+        return write
 
     def batch(self, *readings: Reading, first_offset: int = 0) -> DataFrame:
         rows = [
@@ -201,7 +208,7 @@ def test_changed_expectations_put_no_record_of_a_replayed_batch_in_two_tables_or
 
 @pytest.mark.parametrize("deleted", ["event_id = 'a'", "true"], ids=["its rows", "all rows"])
 def test_a_replayed_batch_whose_rows_were_deleted_is_skipped(lake: Lake, deleted: str) -> None:
-    """Delta skips an append that it has committed, so nothing is observed of its rows; the next batch is written."""
+    """An append that the log has is skipped, so nothing is observed of its rows; the next batch is written."""
     write = lake.started()
     write(lake.batch(("kept", NOON)), 0)
     write(lake.batch(("a", NOON + timedelta(hours=1)), first_offset=1), 1)
@@ -245,7 +252,7 @@ def test_a_restarted_run_knows_the_watermark(lake: Lake) -> None:
 
 
 def test_a_new_checkpoint_skips_nothing(lake: Lake) -> None:
-    """Batch numbers start again at 0; under the old transaction id Delta would silently skip the new batch."""
+    """Batch numbers start again at 0; under the old query's id the new batch would be skipped."""
     lake.started()(lake.batch(("a", NOON)), 0)
     lake.new_checkpoint("second")
     lake.started()(lake.batch(("b", NOON), first_offset=1), 0)

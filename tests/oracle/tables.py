@@ -23,7 +23,7 @@ from .moments import DAY
 
 
 class Batch(NamedTuple):
-    """A micro-batch's write to a table, by its txn action: the query's appId and the batch's number."""
+    """A micro-batch's write to a table, by its commit: the query's appId and the batch's number."""
 
     table: str
 
@@ -140,6 +140,14 @@ def _plain(value: bytes | Decimal) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+def _batch_of_action(table: str, action: Mapping[str, Any]) -> Batch | None:
+    """By Delta's own transactions, or by the userMetadata that each of our commits has."""
+    if "txn" in action:
+        return Batch(table, action["txn"]["appId"], action["txn"]["version"])
+    written = json.loads(action.get("commitInfo", {}).get("userMetadata") or "{}")
+    return Batch(table, written["queryId"], written["batchId"]) if written else None
+
+
 def _files_of_batches(root: Path, table: str) -> dict[Batch, list[str]]:
     """The files that each batch's commit added, from the Delta log's JSON."""
     path = root / table
@@ -148,14 +156,12 @@ def _files_of_batches(root: Path, table: str) -> dict[Batch, list[str]]:
         if not re.fullmatch(r"\d{20}", log.stem):
             continue
         actions = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.strip()]
-        transactions = [action["txn"] for action in actions if "txn" in action]
-        if not transactions:
+        batches = {batch for action in actions if (batch := _batch_of_action(table, action))}
+        if not batches:
             continue
-        batch = Batch(table, transactions[0]["appId"], transactions[0]["version"])
-        if len(transactions) > 1 or batch in files:
-            raise AssertionError(
-                f"{table}: batch {batch.number} has more than one commit or txn action, see {log.name}"
-            )
+        batch = batches.pop()
+        if batches or batch in files:
+            raise AssertionError(f"{table}: batch {batch.number} has more than one commit or number, see {log.name}")
         added = [action["add"]["path"] for action in actions if "add" in action]
         files[batch] = [str(path / unquote(urlsplit(name).path)) for name in added]
     return files

@@ -27,7 +27,7 @@ def check_table_in_sync(step: str, checkpoint: str, table: Table, remedy: str, *
     if table.path is None or started is None:
         return
     _check_version_not_behind(step, checkpoint, table, remedy)
-    last = _last_committed_batch(Path(table.path), metadata.query_id(checkpoint))
+    last = last_committed_batch(Path(table.path), metadata.query_id(checkpoint))
     if last is None:
         return
     if last > started:
@@ -42,6 +42,12 @@ def check_table_in_sync(step: str, checkpoint: str, table: Table, remedy: str, *
             f"{_after_batch(last)}: the table is older than the checkpoint, and its missing rows would not be read "
             f"again; {remedy}"
         )
+
+
+def record_batch(checkpoint: str, table: Table, query_id: str, batch: int) -> None:
+    """Records a batch as written, if the table's log has it: Delta makes no commit of an append without rows."""
+    if table.path and last_committed_batch(Path(table.path), query_id) == batch:
+        metadata.record_written_batch(checkpoint, table.layer, batch)
 
 
 def record_table_version(checkpoint: str, table: Table) -> None:
@@ -104,34 +110,55 @@ def _after_batch(batch: int) -> str:
 def _min_expected_batch(checkpoint: str, table: Table, last: int, *, is_written_each_batch: bool) -> int:
     """The latest batch that the table must contain, as far as the checkpoint records it.
 
-    Bronze is written in each batch, even without rows. So is a gold table that is appended to: once one batch is in its
-    log, all must be. A batch may have no rows for silver or for quarantine: those that were written are recorded.
+    A batch may have no rows for a table: those that were written are recorded. Delta's own sink, and version 0.1, have
+    each batch of bronze in the log, and of a gold table that is appended to: once one batch is there, all must be.
     """
-    if table.layer in ("silver", "quarantine"):
-        written = metadata.last_written_batch(checkpoint, table.layer)
-    else:
+    written = metadata.last_written_batch(checkpoint, table.layer)
+    if written is None and table.layer not in ("silver", "quarantine"):
         is_expected = is_written_each_batch or last > _NO_BATCH
         written = metadata.latest_commit_batch(checkpoint) if is_expected else None
     return _NO_BATCH if written is None else written
 
 
-def _last_committed_batch(table: Path, query_id: str) -> int | None:
+def commit_metadata(query_id: str, batch: int) -> str:
+    """The userMetadata of a commit with the rows of a query's batch."""
+    return json.dumps({"queryId": query_id, "batchId": batch})
+
+
+def batch_of_commit(user_metadata: str | None, query_id: str) -> int | None:
+    """The query's batch that a commit with this userMetadata contains, or None."""
+    try:
+        written = json.loads(user_metadata or "{}")
+        return int(written["batchId"]) if written["queryId"] == query_id else None
+    except (ValueError, KeyError, TypeError):  # somebody else's text
+        return None
+
+
+def last_committed_batch(table: Path, query_id: str) -> int | None:
     """The latest batch that the query has committed to the table; `_NO_BATCH` for none, None if it cannot be known.
 
-    The checksum file of the latest commit lists all transactions. Delta may omit it: then the commits are searched from
-    the latest back, as far as they exist.
+    Searches the commits from the latest back, as far as they exist: most often the first one answers. Delta's own sink,
+    and version 0.1, wrote transactions, which the latest commit's checksum file lists even where their commit is gone.
     """
     commits = _commits(table)
     try:
+        for commit in commits:
+            for action in _actions(commit):
+                batch = _batch_of_action(action, query_id)
+                if batch is not None:
+                    return batch
         listed = _transactions_in_checksum(commits[0].with_suffix(".crc")) if commits else None
-        if listed is not None:
-            return listed.get(query_id, _NO_BATCH)
-        for transaction in (each["txn"] for commit in commits for each in _actions(commit) if "txn" in each):
-            if transaction["appId"] == query_id:
-                return int(transaction["version"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # Delta's own error for a damaged log is better; an old commit may be cleaned up meanwhile
+    if listed and query_id in listed:
+        return listed[query_id]
     return _NO_BATCH if commits and int(commits[-1].stem) == 0 else None
+
+
+def _batch_of_action(action: dict[str, Any], query_id: str) -> int | None:
+    if "txn" in action:
+        return int(action["txn"]["version"]) if action["txn"]["appId"] == query_id else None
+    return batch_of_commit(action.get("commitInfo", {}).get("userMetadata"), query_id)
 
 
 def _commits(table: Path) -> list[Path]:

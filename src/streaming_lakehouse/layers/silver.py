@@ -32,7 +32,9 @@ def start(
     """Writes bronze's stream to silver and quarantine. `routes` are all silver tables of the bronze table."""
     # Validated as a stream: this plan takes half a second to build, so it is built once and not in every batch.
     judged = validate(records, silver, routes)
-    return delta.for_each_batch(judged, SilverWriter(silver, tables, str(query.checkpoint)), query)
+    checkpoint = str(query.checkpoint)
+    write = SilverWriter(silver, tables, checkpoint, metadata.uncommitted_batch(checkpoint))
+    return delta.for_each_batch(judged, write, query)
 
 
 @dataclass(frozen=True)
@@ -49,32 +51,33 @@ class SilverWriter:
     Every decision follows from the batch, the expectations, and what silver held before it: a replayed batch decides
     the same. Where other expectations were deployed before the replay, what quarantine already holds of the batch
     stays there, and the new ones judge the rest.
+
+    `replayed_batch` is the batch that Spark runs again, since a run that died has started it; None if there is none.
     """
 
     silver: Silver
     tables: SilverTables
     checkpoint: str
+    replayed_batch: int | None
     # The latest event time in silver, in microseconds since 1970: Python's datetimes without a zone are in the
     # machine's, where an hour is not always an hour when its clocks are changed for the summer.
     max_event_time_us: int | None = None
-    transaction_id: str = ""
-    is_first_batch: bool = True  # the first of this process: silver may hold it already
+    query_id: str = ""  # read from the checkpoint with the first batch
 
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
+        if not self.query_id:
+            self._load_progress(judged.sparkSession)
         with delta.persisted(judged) as rows:
-            if self.is_first_batch:
+            if batch_id == self.replayed_batch:
                 self._resume_batch(rows, batch_id)
             else:
                 self._route(rows, batch_id)
-        self.is_first_batch = False
 
     def _resume_batch(self, rows: DataFrame, batch_id: int) -> None:
-        """After a restart, Spark may replay the last batch.
+        """If silver already holds the replayed batch, skip it: every event would look like a duplicate of itself.
 
-        If silver already holds it, skip it: every event would look like a duplicate of itself. If only quarantine holds
-        some of it, validate the rest.
+        If only quarantine holds some of it, validate the rest.
         """
-        self._load_progress(rows.sparkSession)
         if self.max_event_time_us is not None and self._already_written(rows, self.tables.silver) is not None:
             return
         rejected = self._already_written(rows, self.tables.quarantine)
@@ -111,7 +114,7 @@ class SilverWriter:
     def _load_progress(self, spark: SparkSession) -> None:
         if delta.exists(spark, self.tables.silver):
             self.max_event_time_us = _max_event_time(delta.read(spark, self.tables.silver), self.silver)
-        self.transaction_id = metadata.query_id(self.checkpoint)
+        self.query_id = metadata.query_id(self.checkpoint)
 
     def _already_written(self, rows: DataFrame, table: Table) -> DataFrame | None:
         """The ids of the batch's records that `table` already holds; None where there are none."""
@@ -150,9 +153,8 @@ class SilverWriter:
         return (self.silver.transform(valid) if self.silver.transform else valid).select(*schema(self.silver).names)
 
     def _append_events(self, events: DataFrame, batch_id: int) -> None:
-        is_new = self.tables.silver.path and not self.is_first_batch  # a catalog's log cannot be read to be sure
-        if not is_new and delta.exists(events.sparkSession, self.tables.silver):
-            # Delta skips an append that was committed before and whose rows were deleted since: nothing is observed.
+        if batch_id == self.replayed_batch and delta.exists(events.sparkSession, self.tables.silver):
+            # An append that was committed before, and whose rows were deleted since, is skipped: nothing is observed.
             self._append_once(batch_id, events, self.tables.silver)
             self.max_event_time_us = _max_event_time(delta.read(events.sparkSession, self.tables.silver), self.silver)
             return
@@ -165,10 +167,10 @@ class SilverWriter:
     def _append_once(self, batch_id: int, rows: DataFrame, table: Table, *, is_remainder: bool = False) -> None:
         """Appends and records it: from the batch's number alone nobody could see later whether `table` got rows.
 
-        `is_remainder` where the table already holds others of the batch: Delta must not skip these because of them.
+        `is_remainder` where the table already holds others of the batch: these must not be skipped because of them.
         """
-        transaction_id = None if is_remainder else self.transaction_id
-        delta.write_batch(rows, table, mode="append", transaction_id=transaction_id, batch_id=batch_id)
+        batch = delta.Batch(self.query_id, batch_id, is_replayed=batch_id == self.replayed_batch)
+        delta.write_batch(rows, table, None if is_remainder else batch)
         self._record_written(table, batch_id)
 
     def _record_written(self, table: Table, batch_id: int) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession, types as T
+from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming_lakehouse.checkpointing import consistency
 from streaming_lakehouse.config.options import OptionSpec
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
@@ -18,30 +20,60 @@ from streaming_lakehouse.sinks import QueryConfig, Sink, WriteRequest
 log = logging.getLogger(__name__)
 
 
-def append_stream(rows: DataFrame, table: Table, query: QueryConfig) -> StreamingQuery:
-    """Writes a stream to a table exactly once: Delta's own sink skips a batch that it has already committed."""
-    writer = query.writer(rows).format("delta")
-    return writer.start(table.path) if table.path else writer.toTable(str(table.catalog_name))
-
-
 def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], query: QueryConfig) -> StreamingQuery:
     """Calls `write` with each micro-batch, at least once: it must be idempotent."""
     return query.writer(rows).foreachBatch(write).start()
 
 
-def write_batch(rows: DataFrame, table: Table, *, mode: str, transaction_id: str | None, batch_id: int) -> None:
-    """Appends a micro-batch, or overwrites the table with it. Idempotent: a replayed batch is written once.
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch of a query. `is_replayed` where a run that died has started it, and may have written it.
 
-    `transaction_id` belongs to one checkpoint. A new checkpoint numbers its batches from 0 again: with the old id,
-    Delta would silently skip them as already written. Without an id each call writes.
+    The query's id belongs to one checkpoint. A new checkpoint numbers its batches from 0 again: with the old id they
+    would be skipped as already written.
     """
+
+    query_id: str
+    number: int
+    is_replayed: bool = False
+
+
+def write_batch(rows: DataFrame, table: Table, batch: Batch | None, *, mode: str = "append") -> None:
+    """Appends a micro-batch, or overwrites the table with it; a replayed batch is written once.
+
+    The commit's userMetadata has the batch's number. Delta would record it with `txnAppId`, but then rebuilds the
+    table's snapshot before each write, to look for it there: two thirds of the cost of a small append. Only a replayed
+    batch can be in the table already, so only then is it looked for. Without a batch each call writes.
+    """
+    if batch and batch.is_replayed and _is_written(rows.sparkSession, table, batch):
+        return
     writer = rows.write.format("delta").mode(mode)
-    if transaction_id is not None:
-        writer = writer.option("txnAppId", transaction_id).option("txnVersion", str(batch_id))
+    if batch:
+        writer = writer.option("userMetadata", consistency.commit_metadata(batch.query_id, batch.number))
+    if batch and batch.is_replayed:  # batches of version 0.1 are recorded as Delta's transactions
+        writer = writer.option("txnAppId", batch.query_id).option("txnVersion", str(batch.number))
     if table.path:
         writer.save(table.path)
     else:
         writer.saveAsTable(str(table.catalog_name))
+
+
+def _is_written(spark: SparkSession, table: Table, batch: Batch) -> bool:
+    if not exists(spark, table):
+        return False
+    if table.path:
+        last = consistency.last_committed_batch(Path(table.path), batch.query_id)
+    else:
+        last = _last_batch_in_history(spark, table, batch.query_id)
+    return last is not None and last >= batch.number
+
+
+def _last_batch_in_history(spark: SparkSession, table: Table, query_id: str) -> int | None:
+    from delta.tables import DeltaTable
+
+    history = DeltaTable.forName(spark, str(table.catalog_name)).history()
+    own = history.where(F.col("userMetadata").contains(query_id)).orderBy(F.desc("version")).first()
+    return consistency.batch_of_commit(own["userMetadata"], query_id) if own else None
 
 
 def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...]) -> None:
@@ -144,7 +176,9 @@ def create(rows: DataFrame, table: Table) -> None:
 
 
 def _start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
-    return append_stream(rows, request.table, request.query)
+    """Delta's own sink, which skips a batch that it has already committed."""
+    writer, table = request.query.writer(rows).format("delta"), request.table
+    return writer.start(table.path) if table.path else writer.toTable(str(table.catalog_name))
 
 
 SINK = Sink(

@@ -30,7 +30,7 @@ class DeltaWriter:
 
     request: WriteRequest
     checkpoint: str
-    transaction_id: str = ""
+    query_id: str = ""
 
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
         mode = self.request.query.mode
@@ -50,16 +50,17 @@ class DeltaWriter:
                 delta.create_if_missing(batch.sparkSession, self._table, batch.schema)
 
     def _write(self, rows: DataFrame, batch_id: int) -> None:
-        # The id belongs to this checkpoint: a new one has another id, and numbers its batches from 0 again.
-        self.transaction_id = self.transaction_id or metadata.query_id(self.checkpoint)
+        self.query_id = self.query_id or metadata.query_id(self.checkpoint)
         mode = "overwrite" if self.request.query.mode == "complete" else "append"
+        batch = delta.Batch(self.query_id, batch_id, is_replayed=batch_id == self.request.replayed_batch)
         with ExitStack() as stack:
-            if batch_id == self.request.replayed_batch:
+            if batch.is_replayed:
                 stack.enter_context(delta.persisted(rows))
-                # Delta skips a batch that it has already written without reading its rows, and Spark computes the
+                # A batch that the table already has is skipped without reading its rows, and Spark computes the
                 # watermark from the rows that are read.
                 rows.write.format("noop").mode("overwrite").save()
-            delta.write_batch(rows, self._table, mode=mode, transaction_id=self.transaction_id, batch_id=batch_id)
+            delta.write_batch(rows, self._table, batch, mode=mode)
+        consistency.record_batch(self.checkpoint, self._table, self.query_id, batch_id)
 
     @property
     def _table(self) -> Table:
