@@ -5,7 +5,7 @@ DEMO := .demo
 # C1 alone: a demo ends before C2 would pay back.
 C1 := LAKEHOUSE_JAVA_OPTIONS="$${LAKEHOUSE_JAVA_OPTIONS--XX:TieredStopAtLevel=1}"
 
-.PHONY: help setup demo test test-exhaustive check combinations bench requirements clean
+.PHONY: help setup demo test test-exhaustive check combinations bench bench-live requirements clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make check            format, lint, types, direction of imports"
 	@echo "make combinations     run the combinations and write docs/combinations.md"
 	@echo "make bench            side by side with hand-written pipelines (more than an hour)"
+	@echo "make bench-live       rows in gold seconds after they happen, beside a hand-written pipeline (two hours)"
 	@echo "make requirements     pin requirements-dev.txt from pyproject.toml"
 	@echo "make clean            remove what the above created here"
 
@@ -44,6 +45,9 @@ combinations: setup
 
 bench: setup
 	$(BIN)/python bench/run.py $(ARGUMENTS)
+
+bench-live: setup
+	$(BIN)/python bench/live.py $(ARGUMENTS)
 
 requirements: setup
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 \
