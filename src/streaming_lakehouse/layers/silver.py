@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -62,10 +63,10 @@ class SilverWriter:
     # The latest event time in silver, in microseconds since 1970: Python's datetimes without a zone are in the
     # machine's, where an hour is not always an hour when its clocks are changed for the summer.
     max_event_time_us: int | None = None
-    query_id: str = ""  # read from the checkpoint with the first batch
+    is_loaded: bool = False
 
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
-        if not self.query_id:
+        if not self.is_loaded:
             self._load_progress(judged.sparkSession)
         with delta.persisted(judged) as rows:
             if batch_id == self.replayed_batch:
@@ -84,7 +85,7 @@ class SilverWriter:
         if rejected is None:
             self._route(rows, batch_id)
         else:
-            self._record_written(self.tables.quarantine, batch_id)
+            self._batches.record(self.tables.quarantine, batch_id)
             self._route(rows.join(rejected, list(RECORD_ID), "left_anti"), batch_id, is_remainder=True)
 
     def _route(self, rows: DataFrame, batch_id: int, *, is_remainder: bool = False) -> None:
@@ -114,7 +115,11 @@ class SilverWriter:
     def _load_progress(self, spark: SparkSession) -> None:
         if delta.exists(spark, self.tables.silver):
             self.max_event_time_us = _max_event_time(delta.read(spark, self.tables.silver), self.silver)
-        self.query_id = metadata.query_id(self.checkpoint)
+        self.is_loaded = True
+
+    @cached_property
+    def _batches(self) -> delta.BatchWriter:
+        return delta.BatchWriter(self.checkpoint, self.replayed_batch)
 
     def _already_written(self, rows: DataFrame, table: Table) -> DataFrame | None:
         """The ids of the batch's records that `table` already holds; None where there are none."""
@@ -169,13 +174,10 @@ class SilverWriter:
 
         `is_remainder` where the table already holds others of the batch: these must not be skipped because of them.
         """
-        batch = delta.Batch(self.query_id, batch_id, is_replayed=batch_id == self.replayed_batch)
-        delta.write_batch(rows, table, None if is_remainder else batch)
-        self._record_written(table, batch_id)
-
-    def _record_written(self, table: Table, batch_id: int) -> None:
-        if table.path:  # the log of a catalog's table is not compared with it
-            metadata.record_written_batch(self.checkpoint, table.layer, batch_id)
+        if is_remainder:
+            delta.write_batch(rows, table, None)
+        else:
+            self._batches.write(rows, table, batch_id)
 
     def _is_acceptable(self) -> Column:
         """True for what enters silver, unless it is a duplicate."""

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.checkpointing import consistency
+from streaming_lakehouse.checkpointing import consistency, metadata
 from streaming_lakehouse.config.options import OptionSpec
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
@@ -56,6 +57,30 @@ def write_batch(rows: DataFrame, table: Table, batch: Batch | None, *, mode: str
         writer.save(table.path)
     else:
         writer.saveAsTable(str(table.catalog_name))
+
+
+@dataclass
+class BatchWriter:
+    """Writes the micro-batches of a checkpoint's query, each once, and records there which batches a table has.
+
+    `replayed_batch` is the one that Spark runs again, since a run that died has started it; None if there is none.
+    """
+
+    checkpoint: str
+    replayed_batch: int | None
+
+    @cached_property
+    def query_id(self) -> str:
+        """Spark writes it into a new checkpoint before the first batch."""
+        return metadata.query_id(self.checkpoint)
+
+    def write(self, rows: DataFrame, table: Table, batch_id: int, *, mode: str = "append") -> None:
+        batch = Batch(self.query_id, batch_id, is_replayed=batch_id == self.replayed_batch)
+        write_batch(rows, table, batch, mode=mode)
+        self.record(table, batch_id)
+
+    def record(self, table: Table, batch_id: int) -> None:
+        consistency.record_batch(self.checkpoint, table, self.query_id, batch_id)
 
 
 def _is_written(spark: SparkSession, table: Table, batch: Batch) -> bool:

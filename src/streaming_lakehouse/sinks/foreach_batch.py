@@ -21,7 +21,8 @@ def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
     overwrite the table. With a new checkpoint over a table that has rows, append upserts too.
     """
     checkpoint = str(request.query.checkpoint)
-    return delta.for_each_batch(rows, DeltaWriter(request, checkpoint), request.query)
+    batches = delta.BatchWriter(checkpoint, request.replayed_batch)
+    return delta.for_each_batch(rows, DeltaWriter(request, batches), request.query)
 
 
 @dataclass
@@ -29,12 +30,11 @@ class DeltaWriter:
     """The function for `foreachBatch`: writes each micro-batch once, also if it is replayed."""
 
     request: WriteRequest
-    checkpoint: str
-    query_id: str = ""
+    batches: delta.BatchWriter
 
     def __call__(self, rows: DataFrame, batch_id: int) -> None:
         mode = self.request.query.mode
-        if mode == "update" or (mode == "append" and metadata.is_table_prepopulated(self.checkpoint)):
+        if mode == "update" or (mode == "append" and metadata.is_table_prepopulated(self.batches.checkpoint)):
             self._merge(rows)
         else:
             self._write(rows, batch_id)
@@ -45,22 +45,19 @@ class DeltaWriter:
             # count() makes Spark read all rows, which advances the watermark; an empty batch is not merged.
             if batch.count():
                 delta.merge_batch(batch, self._table, self.request.key)
-                consistency.record_table_version(self.checkpoint, self._table)
+                consistency.record_table_version(self.batches.checkpoint, self._table)
             else:
                 delta.create_if_missing(batch.sparkSession, self._table, batch.schema)
 
     def _write(self, rows: DataFrame, batch_id: int) -> None:
-        self.query_id = self.query_id or metadata.query_id(self.checkpoint)
         mode = "overwrite" if self.request.query.mode == "complete" else "append"
-        batch = delta.Batch(self.query_id, batch_id, is_replayed=batch_id == self.request.replayed_batch)
         with ExitStack() as stack:
-            if batch.is_replayed:
+            if batch_id == self.request.replayed_batch:
                 stack.enter_context(delta.persisted(rows))
                 # A batch that the table already has is skipped without reading its rows, and Spark computes the
                 # watermark from the rows that are read.
                 rows.write.format("noop").mode("overwrite").save()
-            delta.write_batch(rows, self._table, batch, mode=mode)
-        consistency.record_batch(self.checkpoint, self._table, self.query_id, batch_id)
+            self.batches.write(rows, self._table, batch_id, mode=mode)
 
     @property
     def _table(self) -> Table:

@@ -95,7 +95,7 @@ def test_a_stream_equals_the_batch(
 ) -> None:
     """Three micro-batches, cut anywhere, in the output mode of the table; a last event days later closes what is open.
 
-    That event is one which every filter drops: the watermark must see it all the same.
+    That event is one which every filter drops: the watermark must see it too.
     """
     table, streams = TABLES[name], {}
     for each in table.streams:
