@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from streaming_lakehouse import domains
 from streaming_lakehouse.cli.main import app
+from streaming_lakehouse.cli.new import create
 from streaming_lakehouse.cli.publish import PublishJob, publish
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.pipeline.discovery import load_pipeline, pipeline_names
@@ -28,7 +29,22 @@ def river(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.copytree(Path(domains.__path__[0]) / "weather", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(domains, "__path__", [*domains.__path__, str(copy.parent)])
     yield copy
-    for module in [name for name in sys.modules if name.startswith("streaming_lakehouse.domains.river")]:
+    forget("river")
+
+
+@pytest.fixture
+def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What `lakehouse new orders` creates, in a checkout that has nothing else."""
+    (tmp_path / "databricks.yml").touch()
+    create("orders", project=tmp_path)
+    created = tmp_path / "src/streaming_lakehouse/domains/orders"
+    monkeypatch.setattr(domains, "__path__", [*domains.__path__, str(created.parent)])
+    yield created
+    forget("orders")
+
+
+def forget(pipeline: str) -> None:
+    for module in [name for name in sys.modules if name.startswith(f"streaming_lakehouse.domains.{pipeline}")]:
         del sys.modules[module]
 
 
@@ -44,6 +60,19 @@ def test_a_copy_with_its_own_names_runs(spark: SparkSession, river: Path, tmp_pa
     hourly = DeltaTable(lake / "gold/river_device_hourly").to_pyarrow_table().to_pylist()
     assert [row["readings"] for row in hourly] == [60] * 50
     assert not [*lake.rglob("weather*")]
+
+
+def test_a_new_pipeline_runs(spark: SparkSession, orders: Path, tmp_path: Path) -> None:
+    """As it is created: every row of its generator is in one of its tables, and its gold table has windows."""
+    options = {"path": str(tmp_path / "landing")}
+    publish(PublishJob(load_pipeline("orders").bronze[0], 7, 0, 5_000, options), "files")
+    run_pipeline(tmp_path / "lake", "files", options, pipeline="orders")
+    tables = ("bronze/orders_events", "silver/orders_events", "quarantine/orders_events")
+    bronze, valid, quarantined = (DeltaTable(tmp_path / "lake" / table).to_pyarrow_table().num_rows for table in tables)
+    assert bronze == 5_000 == valid + quarantined
+    assert valid and quarantined
+    hourly = DeltaTable(tmp_path / "lake/gold/orders_source_hourly").to_pyarrow_table().to_pylist()
+    assert hourly and all(row["level_min"] <= row["level_avg"] <= row["level_max"] for row in hourly)
 
 
 def test_a_copy_with_the_name_of_its_original_is_refused(river: Path) -> None:
