@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .demo
+# Processes of the test suite; each has a Spark session and a broker of its own, 3 GB in all.
+WORKERS ?= 2
 # C1 alone: a demo ends before C2 would pay back.
 C1 := LAKEHOUSE_JAVA_OPTIONS="$${LAKEHOUSE_JAVA_OPTIONS--XX:TieredStopAtLevel=1}"
 
@@ -29,7 +31,7 @@ demo: setup
 	$(C1) $(BIN)/lakehouse demo --root $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-exhaustive: setup
 	LAKEHOUSE_EXHAUSTIVE=1 LAKEHOUSE_KILLS=20 $(BIN)/python -m pytest tests/execution/test_compatibility.py tests/test_recovery.py
