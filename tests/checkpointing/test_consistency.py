@@ -65,3 +65,14 @@ def test_a_commit_that_is_cleaned_up_meanwhile_is_no_error(log: Path, tmp_path: 
     (log / f"{FIRST}.json").unlink()
     (log / f"{FIRST}.json").symlink_to(tmp_path / "gone")
     assert last_committed_batch(tmp_path, "ours") is None
+
+
+@pytest.mark.parametrize("last_checkpoint", ['{"version": 1}', '{"version": 5}', '{"vers', None])
+def test_the_latest_commit_is_found_from_any_last_checkpoint(
+    log: Path, tmp_path: Path, last_checkpoint: str | None
+) -> None:
+    """Also where the file is damaged, or names a version that the log lacks, as after a restore of older commits."""
+    (log / f"{2:020}.json").write_text(json.dumps({"commitInfo": {"userMetadata": commit_metadata("ours", 8)}}))
+    if last_checkpoint:
+        (log / "_last_checkpoint").write_text(last_checkpoint)
+    assert last_committed_batch(tmp_path, "ours") == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from support.weather import WEATHER
 
 from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.layers import small_batch
 from streaming_lakehouse.layers.silver import SilverTables, SilverWriter
 from streaming_lakehouse.layers.validation import check_reserved_columns, validate
 from streaming_lakehouse.pipeline.expectations import expect, expect_or_fail, expect_or_quarantine
@@ -44,10 +46,11 @@ class Lake:
         (self.checkpoint / "metadata").write_text(json.dumps({"id": query_id}))
         self.latest_batch = None
 
-    def started(self, **changes: object) -> Callable[[DataFrame, int], None]:
-        """The function by which a new process writes a batch of bronze."""
+    def started(self, *, is_after_crash: bool = True, **changes: object) -> Callable[[DataFrame, int], None]:
+        """The function by which a new process writes a batch of bronze; after a crash the latest one again."""
         silver = replace(READINGS, **changes)  # type: ignore[arg-type]
-        writer = SilverWriter(silver, self.tables, str(self.checkpoint), replayed_batch=self.latest_batch)
+        replayed_batch = self.latest_batch if is_after_crash else None
+        writer = SilverWriter(silver, self.tables, str(self.checkpoint), replayed_batch)
 
         def write(records: DataFrame, batch_id: int) -> None:
             self.latest_batch = batch_id
@@ -101,6 +104,33 @@ def test_of_several_deliveries_the_first_is_used(lake: Lake) -> None:
     write(lake.batch(("b", NOON + timedelta(minutes=1)), ("c", NOON), ("c", NOON), first_offset=3), 1)
     assert lake.silver() == [("a", 0), ("b", 1), ("c", 4)]
     assert lake.quarantine() == [(2, ["is_first_delivery"]), (3, ["is_first_delivery"]), (5, ["is_first_delivery"])]
+
+
+def test_small_and_large_batches_are_judged_alike(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches with duplicates, late and invalid rows: all judged as small, and in turn; and after a restart."""
+    lakes = {name: Lake(spark, tmp_path / name) for name in ("small", "in turn")}
+    draw = random.Random(11)
+    writes = {name: lake.started() for name, lake in lakes.items()}
+    for number in range(4):
+        readings = [reading(draw, number) for _ in range(40)]
+        for name, lake in lakes.items():
+            is_large = name == "in turn" and number % 2
+            monkeypatch.setattr(small_batch, "MAX_ROWS_PER_PARTITION", 1 if is_large else 10_000)
+            if number == 2:
+                writes[name] = lake.started(is_after_crash=False)
+            writes[name](lake.batch(*readings, first_offset=100 * number), number)
+    silver, quarantine = lakes["small"].silver(), lakes["small"].quarantine()
+    reasons = {reason for _, failed in quarantine for reason in failed}
+    assert reasons == {"event_id_is_present", "is_on_time", "is_first_delivery"}
+    assert (lakes["in turn"].silver(), lakes["in turn"].quarantine()) == (silver, quarantine)
+
+
+def reading(draw: random.Random, hour: int) -> Reading:
+    """One of a few events, some of them without an id; up to five hours before the batch's, so that some are late."""
+    event_id = draw.choice((None, *"abcdefghijklmnopqrst"))
+    return event_id and f"{event_id}{hour - draw.randrange(2)}", NOON + timedelta(hours=hour - 5 * draw.random())
 
 
 def test_a_duplicate_behind_the_watermark_counts_as_late(lake: Lake) -> None:
@@ -162,10 +192,13 @@ def test_the_delay_is_the_same_across_a_daylight_saving_change(lake: Lake, in_be
 
 
 @pytest.mark.parametrize("commits_before_the_crash", [0, 1, 2])
+@pytest.mark.parametrize("is_small", [True, False], ids=["small", "large"])
 def test_a_batch_that_is_replayed_after_a_crash_is_written_once(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, commits_before_the_crash: int
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, commits_before_the_crash: int, is_small: bool
 ) -> None:
     """Whether the run died before, between or after the two commits, the replay leads to the same tables."""
+    if not is_small:
+        monkeypatch.setattr(small_batch, "MAX_ROWS_PER_PARTITION", 1)
     lake.started()(lake.batch(("a", NOON), ("z", NOON - timedelta(hours=1))), 0)
     second = lake.batch(
         ("b", NOON + timedelta(hours=1)), ("a", NOON), ("late", NOON - timedelta(hours=5)), first_offset=2

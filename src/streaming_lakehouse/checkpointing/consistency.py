@@ -73,8 +73,7 @@ def _check_version_not_behind(step: str, checkpoint: str, table: Table, remedy: 
 
 def _latest_version(table: Table) -> int | None:
     """The table's latest version; None if its log cannot be read."""
-    commits = _commits(Path(table.path)) if table.path else []
-    return int(commits[0].stem) if commits else None
+    return _latest_commit(Path(table.path)) if table.path else None
 
 
 def check_folder_in_sync(checkpoint: str, folder: str, batches: Iterable[int]) -> None:
@@ -140,19 +139,22 @@ def last_committed_batch(table: Path, query_id: str) -> int | None:
     Searches the commits from the latest back, as far as they exist: most often the first one answers. Delta's own sink,
     and version 0.1, wrote transactions, which the latest commit's checksum file lists even where their commit is gone.
     """
-    commits = _commits(table)
+    latest = _latest_commit(table)
+    if latest is None:
+        return None
     try:
-        for commit in commits:
+        for version in range(latest, -1, -1):
+            commit = _commit(table, version)
+            if not commit.exists():  # cleaned up, as are all before it
+                listed = _transactions_in_checksum(_commit(table, latest).with_suffix(".crc"))
+                return listed.get(query_id) if listed else None
             for action in _actions(commit):
                 batch = _batch_of_action(action, query_id)
                 if batch is not None:
                     return batch
-        listed = _transactions_in_checksum(commits[0].with_suffix(".crc")) if commits else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # Delta's own error for a damaged log is better; an old commit may be cleaned up meanwhile
-    if listed and query_id in listed:
-        return listed[query_id]
-    return _NO_BATCH if commits and int(commits[-1].stem) == 0 else None
+    return _NO_BATCH
 
 
 def _batch_of_action(action: dict[str, Any], query_id: str) -> int | None:
@@ -161,10 +163,25 @@ def _batch_of_action(action: dict[str, Any], query_id: str) -> int | None:
     return batch_of_commit(action.get("commitInfo", {}).get("userMetadata"), query_id)
 
 
-def _commits(table: Path) -> list[Path]:
-    """The commits of the log, the latest first, without the compacted ones."""
-    files = (table / "_delta_log").glob("[0-9]*.json")
-    return sorted((file for file in files if file.stem.isdigit()), reverse=True)
+def _latest_commit(table: Path) -> int | None:
+    """The latest version in the table's log, or None.
+
+    Counted up from the last checkpoint, as Delta does: after a month of live batches a log has 100,000 files.
+    """
+    log = table / "_delta_log"
+    try:
+        latest = int(json.loads((log / "_last_checkpoint").read_text())["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        latest = _NO_BATCH
+    if not _commit(table, latest).exists():
+        latest = max((int(file.stem) for file in log.glob("[0-9]*.json") if file.stem.isdigit()), default=_NO_BATCH)
+    while _commit(table, latest + 1).exists():
+        latest += 1
+    return latest if latest > _NO_BATCH else None
+
+
+def _commit(table: Path, version: int) -> Path:
+    return table / "_delta_log" / f"{version:020}.json"
 
 
 def _transactions_in_checksum(checksum: Path) -> dict[str, int] | None:

@@ -58,6 +58,16 @@ def last_written_batch(checkpoint: str, table: str) -> int | None:
     return _read_marker(_written(checkpoint, table), "batch")
 
 
+def record_max_event_time(checkpoint: str, microseconds: int) -> None:
+    """Records the latest event time of the table, in microseconds since 1970, with the batch just written."""
+    _write_atomically(_event_time(checkpoint), {"microseconds": microseconds})
+
+
+def max_event_time(checkpoint: str) -> int | None:
+    """The recorded latest event time, or None. A batch that a run died in may have later ones."""
+    return _read_marker(_event_time(checkpoint), "microseconds")
+
+
 def record_table_version(checkpoint: str, version: int) -> None:
     """Records the Delta version of the table after a batch."""
     _write_atomically(_version(checkpoint), {"version": version})
@@ -66,6 +76,10 @@ def record_table_version(checkpoint: str, version: int) -> None:
 def recorded_table_version(checkpoint: str) -> int | None:
     """The recorded Delta version of the table, or None."""
     return _read_marker(_version(checkpoint), "version")
+
+
+def _event_time(checkpoint: str) -> Path:
+    return Path(checkpoint) / "max_event_time.json"
 
 
 def _version(checkpoint: str) -> Path:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from streaming_lakehouse.config.storage import Storage, Table
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.layers.silver import FIRST_DELIVERY, ON_TIME
+from streaming_lakehouse.layers.acceptance import FIRST_DELIVERY, ON_TIME
 from streaming_lakehouse.pipeline import Bronze, Gold, Pipeline, Reference, Silver
 from streaming_lakehouse.session import check_storage_visible, get_session
 from streaming_lakehouse.sinks import delta

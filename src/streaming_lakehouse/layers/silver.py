@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
-from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window, functions as F
+from pyspark.sql import DataFrame, Observation, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.layers import acceptance, recent_keys, small_batch
+from streaming_lakehouse.layers.acceptance import JudgedBatch
+from streaming_lakehouse.layers.recent_keys import MAX_KEYS, Keys, RecentKeys
 from streaming_lakehouse.layers.validation import is_valid, schema, validate
 from streaming_lakehouse.pipeline import Silver
-from streaming_lakehouse.pipeline.expectations import Expectation, no_failures
+from streaming_lakehouse.pipeline.expectations import Expectation
 from streaming_lakehouse.sinks import QueryConfig, delta
 from streaming_lakehouse.sources.envelope import QUARANTINE, RECORD_ID
 
-ON_TIME = "is_on_time"
-FIRST_DELIVERY = "is_first_delivery"
-_MAX_BROADCAST_ROWS = 500_000  # a record id takes about 100 bytes; a file delivered twice may have millions
 _MICROSECOND = timedelta(microseconds=1)
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,9 @@ class SilverWriter:
     # machine's, where an hour is not always an hour when its clocks are changed for the summer.
     max_event_time_us: int | None = None
     is_loaded: bool = False
+    # The keys of silver's rows since the watermark; None where they are not in memory.
+    recent: RecentKeys | None = None
+    has_too_many_keys: bool = False
 
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
         if not self.is_loaded:
@@ -71,6 +76,7 @@ class SilverWriter:
         with delta.persisted(judged) as rows:
             if batch_id == self.replayed_batch:
                 self._resume_batch(rows, batch_id)
+                self.recent = None  # what silver has of the batch is not certain to be what was judged
             else:
                 self._route(rows, batch_id)
 
@@ -89,33 +95,74 @@ class SilverWriter:
             self._route(rows.join(rejected, list(RECORD_ID), "left_anti"), batch_id, is_remainder=True)
 
     def _route(self, rows: DataFrame, batch_id: int, *, is_remainder: bool = False) -> None:
-        counts = self._count_rows(rows)
-        with delta.persisted(self._duplicates(rows)) as duplicates:
-            duplicate_count = duplicates.count()
-            accepted = counts.on_time - duplicate_count
-            judged = self._with_rejection_reasons(rows, duplicates, duplicate_count)
-            self._write(judged, batch_id, accepted=accepted, rejected=counts.rows - accepted, is_remainder=is_remainder)
+        with self._judged(rows) as batch:
+            for expectation in self._monitored:
+                _report_violations(expectation, batch.counts.violations[expectation.name], self.tables.silver)
+            self._write_quarantine(batch, batch_id, is_remainder=is_remainder)
+            self._write_silver(batch, batch_id)
 
-    def _count_rows(self, rows: DataFrame) -> Row:
-        """`rows` in the batch and those `on_time`; violations of `expect` and `expect_or_fail` are reported here."""
-        violations = [
-            F.count_if(is_valid() & each.is_violated).alias(each.name) for each in self._monitored_expectations
-        ]
-        counts = rows.agg(
-            F.count(F.lit(1)).alias("rows"), F.count_if(self._is_acceptable()).alias("on_time"), *violations
-        ).collect()[0]
-        for expectation in self._monitored_expectations:
-            _report_violations(expectation, counts[expectation.name], self.tables.silver)
-        return counts
+    @contextmanager
+    def _judged(self, rows: DataFrame) -> Iterator[JudgedBatch]:
+        """Decides about a small batch here, about a large one in Spark: it would not fit, nor would its keys."""
+        small = small_batch.fetch(rows, self.silver, self._monitored)
+        recent = self._recent_keys(rows.sparkSession) if small else None
+        if small and recent is not None:
+            batch, keys = small.judge(rows, self._watermark_us, recent)
+            yield batch
+            self._remember(keys)
+            return
+        self.recent = None  # the rows of this batch would be missing
+        known = self._known(rows.sparkSession)
+        with acceptance.judge(rows, self.silver, self._monitored, self._watermark_us, known) as judged:
+            yield judged
+
+    def _recent_keys(self, spark: SparkSession) -> RecentKeys | None:
+        """The keys that a new event could repeat, from memory or from silver; None if they are too many."""
+        if self.recent is None and not self.has_too_many_keys:
+            self.recent = recent_keys.load(self._known(spark), self.silver.dedup_key, self.silver.event_time)
+            self.has_too_many_keys = self.recent is None
+        return self.recent
+
+    def _remember(self, keys: Keys) -> None:
+        assert self.recent is not None
+        since = self._watermark_us or 0
+        self.recent.add(keys, since_us=since)
+        if self.recent.size > MAX_KEYS:
+            self.recent.forget_before(since)
+            self.has_too_many_keys = self.recent.size > MAX_KEYS
+
+    def _known(self, spark: SparkSession) -> DataFrame | None:
+        """Silver's events since the watermark: what is older is late, not a duplicate."""
+        if self._watermark_us is None:
+            return None
+        since = F.timestamp_micros(F.lit(self._watermark_us))
+        return delta.read(spark, self.tables.silver).where(F.col(self.silver.event_time) >= since)
 
     @property
-    def _monitored_expectations(self) -> list[Expectation]:
-        return [each for each in self.silver.all_expectations if each.on_violation != "quarantine"]
+    def _watermark_us(self) -> int | None:
+        """A row is late when it is more than the watermark's delay behind the newest event of the batches before."""
+        if self.max_event_time_us is None:
+            return None
+        return self.max_event_time_us - self.silver.watermark // _MICROSECOND
+
+    @cached_property
+    def _monitored(self) -> tuple[Expectation, ...]:
+        return tuple(each for each in self.silver.all_expectations if each.on_violation != "quarantine")
 
     def _load_progress(self, spark: SparkSession) -> None:
-        if delta.exists(spark, self.tables.silver):
-            self.max_event_time_us = _max_event_time(delta.read(spark, self.tables.silver), self.silver)
+        """From the checkpoint where it is sure to be up to date: silver itself is read by a Spark job."""
+        if self.replayed_batch is None:
+            self.max_event_time_us = metadata.max_event_time(self.checkpoint)
+        if self.max_event_time_us is None:
+            self.max_event_time_us = self._max_event_time_in_silver(spark)
         self.is_loaded = True
+
+    def _max_event_time_in_silver(self, spark: SparkSession) -> int | None:
+        if not delta.exists(spark, self.tables.silver):
+            return None
+        events = delta.read(spark, self.tables.silver)
+        latest: int | None = events.agg(F.unix_micros(F.max(self.silver.event_time))).collect()[0][0]
+        return latest
 
     @cached_property
     def _batches(self) -> delta.BatchWriter:
@@ -131,89 +178,50 @@ class SilverWriter:
         record_ids = written.join(rows.select(*RECORD_ID), list(RECORD_ID), "left_semi")
         return None if record_ids.isEmpty() else record_ids
 
-    def _with_rejection_reasons(self, rows: DataFrame, duplicates: DataFrame, duplicate_count: int) -> DataFrame:
-        """The rows with all reasons against them in `failed_expectations`."""
-        failed = F.when(~is_valid(), F.col("failed_expectations")).when(self._is_late(), F.array(F.lit(ON_TIME)))
-        if duplicate_count:
-            small = duplicate_count < _MAX_BROADCAST_ROWS
-            rows = rows.join(F.broadcast(duplicates) if small else duplicates, list(RECORD_ID), "left")
-            failed = failed.when(F.col("is_duplicate"), F.array(F.lit(FIRST_DELIVERY)))
-        return rows.withColumn("failed_expectations", failed.otherwise(no_failures()))
-
-    def _write(self, rows: DataFrame, batch_id: int, *, accepted: int, rejected: int, is_remainder: bool) -> None:
+    def _write_quarantine(self, batch: JudgedBatch, batch_id: int, *, is_remainder: bool) -> None:
         """A table that gets no row is created, where it is missing: after its first batch a step has both."""
-        spark, tables = rows.sparkSession, self.tables
-        if rejected:
-            quarantined = rows.where(~is_valid()).select(*QUARANTINE.names)
-            self._append_once(batch_id, quarantined, tables.quarantine, is_remainder=is_remainder)
-        else:
-            delta.create_if_missing(spark, tables.quarantine, QUARANTINE)
-        if accepted:
-            self._append_events(self._events(rows), batch_id)
-        else:
-            delta.create_if_missing(spark, tables.silver, schema(self.silver))
-
-    def _events(self, rows: DataFrame) -> DataFrame:
-        valid = rows.where(is_valid())
-        return (self.silver.transform(valid) if self.silver.transform else valid).select(*schema(self.silver).names)
-
-    def _append_events(self, events: DataFrame, batch_id: int) -> None:
-        if batch_id == self.replayed_batch and delta.exists(events.sparkSession, self.tables.silver):
-            # An append that was committed before, and whose rows were deleted since, is skipped: nothing is observed.
-            self._append_once(batch_id, events, self.tables.silver)
-            self.max_event_time_us = _max_event_time(delta.read(events.sparkSession, self.tables.silver), self.silver)
+        table = self.tables.quarantine
+        if not batch.counts.quarantined:
+            delta.create_if_missing(batch.rows.sparkSession, table, QUARANTINE)
             return
-        seen = Observation()  # by the write itself, which costs no further pass over the rows
-        latest = F.unix_micros(F.max(self.silver.event_time)).alias("max_event_time_us")
-        self._append_once(batch_id, events.observe(seen, latest), self.tables.silver)
-        times = (self.max_event_time_us, seen.get["max_event_time_us"])
-        self.max_event_time_us = max(time for time in times if time is not None)
-
-    def _append_once(self, batch_id: int, rows: DataFrame, table: Table, *, is_remainder: bool = False) -> None:
-        """Appends and records it: from the batch's number alone nobody could see later whether `table` got rows.
-
-        `is_remainder` where the table already holds others of the batch: these must not be skipped because of them.
-        """
-        if is_remainder:
+        rows = batch.rows.where(~is_valid()).select(*QUARANTINE.names)
+        if is_remainder:  # the table has other rows of the batch: these must not be skipped because of them
             delta.write_batch(rows, table, None)
         else:
             self._batches.write(rows, table, batch_id)
 
-    def _is_acceptable(self) -> Column:
-        """True for what enters silver, unless it is a duplicate."""
-        return is_valid() & ~self._is_late()
+    def _write_silver(self, batch: JudgedBatch, batch_id: int) -> None:
+        spark, table = batch.rows.sparkSession, self.tables.silver
+        if not batch.counts.accepted:
+            delta.create_if_missing(spark, table, schema(self.silver))
+            return
+        latest = self._append(self._events(batch.rows), batch, batch_id)
+        times = [time for time in (self.max_event_time_us, latest) if time is not None]
+        self.max_event_time_us = max(times, default=None)
+        if table.path and self.max_event_time_us is not None:
+            metadata.record_max_event_time(self.checkpoint, self.max_event_time_us)
 
-    def _is_late(self) -> Column:
-        """True for what is more than the watermark's delay behind the latest event of the batches before."""
-        if self.max_event_time_us is None:
-            return F.lit(False)
-        return F.col(self.silver.event_time) < self._watermark
+    def _append(self, events: DataFrame, batch: JudgedBatch, batch_id: int) -> int | None:
+        """Appends the events; gives silver's latest event time, or only that of the events."""
+        table = self.tables.silver
+        if batch.max_event_time_us is not None and batch_id != self.replayed_batch:
+            self._batches.write(events, table, batch_id)
+            return batch.max_event_time_us
+        if batch_id == self.replayed_batch and delta.exists(events.sparkSession, table):
+            # An append that was committed before, and whose rows were deleted since, is skipped: nothing is observed.
+            self._batches.write(events, table, batch_id)
+            return self._max_event_time_in_silver(events.sparkSession)
+        seen = Observation()  # by the write itself, which costs no further pass over the rows
+        latest = F.unix_micros(F.max(self.silver.event_time)).alias("max_event_time_us")
+        if table.path is None:  # an append that creates a catalog's table is not observed
+            delta.create_if_missing(events.sparkSession, table, schema(self.silver))
+        self._batches.write(events.observe(seen, latest), table, batch_id)
+        observed: int | None = seen.get["max_event_time_us"]
+        return observed
 
-    @property
-    def _watermark(self) -> Column:
-        assert self.max_event_time_us is not None
-        return F.timestamp_micros(F.lit(self.max_event_time_us - self.silver.watermark // _MICROSECOND))
-
-    def _duplicates(self, rows: DataFrame) -> DataFrame:
-        """The ids of records whose event is in silver, or occurs earlier in this batch, with `is_duplicate` true."""
-        key = list(self.silver.dedup_key)
-        record_ids = [F.lit(True).alias("is_duplicate"), *(F.col(name) for name in RECORD_ID)]
-        events = rows.where(self._is_acceptable()).select(*key, *RECORD_ID)
-        # The hash adds nothing but speed: numbers are sorted faster than strings.
-        order = Window.partitionBy(F.xxhash64(*key), *key).orderBy(*RECORD_ID)
-        numbered = events.withColumn("delivery_number", F.row_number().over(order))
-        duplicates = numbered.where("delivery_number > 1").select(*record_ids)
-        if self.max_event_time_us is not None:
-            silver = delta.read(rows.sparkSession, self.tables.silver)
-            known = silver.where(F.col(self.silver.event_time) >= self._watermark).select(*key)
-            again = events.join(known, key, "left_semi").select(*record_ids)
-            duplicates = duplicates.union(again).distinct()
-        return duplicates
-
-
-def _max_event_time(events: DataFrame, silver: Silver) -> int | None:
-    latest: int | None = events.agg(F.unix_micros(F.max(silver.event_time))).collect()[0][0]
-    return latest
+    def _events(self, rows: DataFrame) -> DataFrame:
+        valid = rows.where(is_valid())
+        return (self.silver.transform(valid) if self.silver.transform else valid).select(*schema(self.silver).names)
 
 
 def _report_violations(expectation: Expectation, violations: int, table: Table) -> None:
