@@ -14,11 +14,10 @@ from streaming_lakehouse.errors import LakehouseError
 class RunCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """The pipelines with their steps, and the options of each source and sink: loaded only when help is shown."""
-        from streaming_lakehouse.pipeline.discovery import pipeline_names
         from streaming_lakehouse.sinks import get_sink
         from streaming_lakehouse.sources import get_source
 
-        _section(formatter, "Pipelines and their steps", [(name, _describe_steps(name)) for name in pipeline_names()])
+        _section(formatter, "Pipelines and their steps", _pipelines())
         sources = [(name, _format_names(get_source(name).options.names)) for name in SOURCES]
         _section(formatter, "Each --source and its --option names", sources)
         sinks = [(name, _format_names(get_sink(name).options.names) or "none") for name in SINKS]
@@ -61,6 +60,15 @@ _GENERATE_EXAMPLES = [
         "the topic weather-readings of `lakehouse broker`",
     ),
 ]
+
+
+def _pipelines() -> list[tuple[str, str]]:
+    from streaming_lakehouse.pipeline.discovery import DOMAINS_VARIABLE, pipeline_names
+
+    try:
+        return [(name, _describe_steps(name)) for name in pipeline_names()]
+    except LakehouseError as error:
+        return [(DOMAINS_VARIABLE, str(error))]
 
 
 def _describe_steps(name: str) -> str:

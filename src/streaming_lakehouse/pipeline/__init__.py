@@ -10,7 +10,12 @@ from streaming_lakehouse.pipeline.declaration import (
     Silver,
     State,
 )
-from streaming_lakehouse.pipeline.expectations import expect, expect_or_fail, expect_or_quarantine
+from streaming_lakehouse.pipeline.expectations import (
+    expect,
+    expect_not_ahead,
+    expect_or_fail,
+    expect_or_quarantine,
+)
 from streaming_lakehouse.pipeline.fields import field
 from streaming_lakehouse.pipeline.synthetic import Episode, Event, EventGenerator
 
@@ -27,6 +32,7 @@ __all__ = [
     "Silver",
     "State",
     "expect",
+    "expect_not_ahead",
     "expect_or_fail",
     "expect_or_quarantine",
     "field",

@@ -6,11 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from pyspark.sql import Column, functions as F
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+from streaming_lakehouse.errors import LakehouseError
+
+_NAME = re.compile(r"\w[\w-]*")
+_CLOCK_TOLERANCE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class Expectation:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"an expectation's name is lower-case words joined by _, not {self.name!r}")
+            raise LakehouseError(
+                f"an expectation's name is words joined by _, such as amount_in_range, not {self.name!r}"
+            )
 
     @property
     def is_violated(self) -> Column:
@@ -43,6 +49,16 @@ def expect_or_quarantine(name: str, predicate: str) -> Expectation:
 def expect_or_fail(name: str, predicate: str) -> Expectation:
     """A row that violates it stops the run before its batch is committed."""
     return Expectation(name, predicate, "fail")
+
+
+def expect_not_ahead(time: str = "time", *, tolerance: timedelta = _CLOCK_TOLERANCE) -> Expectation:
+    """Rows whose `time` is more than `tolerance` after their arrival go to quarantine, as `<time>_is_not_ahead`.
+
+    A clock that runs ahead would move the watermark and make everybody else's events late. The arrival is the earlier
+    of the two times that are known, since a producer's clock may be the one that is wrong.
+    """
+    latest = f"least(source_timestamp, ingested_at) + INTERVAL {tolerance // timedelta(seconds=1)} SECONDS"
+    return expect_or_quarantine(f"{time}_is_not_ahead", f"`{time}` IS NULL OR `{time}` <= {latest}")
 
 
 def failed_expectations(expectations: Iterable[Expectation]) -> Column:

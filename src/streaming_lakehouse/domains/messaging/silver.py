@@ -9,7 +9,7 @@ from hashlib import sha256
 from pyspark.sql import Column, DataFrame, functions as F, types as T
 
 from streaming_lakehouse.domains.messaging.sentiment import score
-from streaming_lakehouse.pipeline import expect_or_quarantine
+from streaming_lakehouse.pipeline import expect_not_ahead, expect_or_quarantine
 
 # Slack delivers an event again at once, after 1 and after 5 minutes, and then gives up (Events API).
 WATERMARK = timedelta(minutes=10)
@@ -47,12 +47,7 @@ EXPECTATIONS = (
         " ELSE true END",
     ),
     expect_or_quarantine("thread_is_known", f"thread_ts IS NULL OR thread_ts {_TS}"),
-    # A clock that runs ahead would move the watermark and make everybody else's events late. The arrival is the
-    # earlier of the two times we know, since a producer's clock may be the one that is wrong.
-    expect_or_quarantine(
-        "time_is_not_ahead",
-        "time IS NULL OR time <= least(source_timestamp, ingested_at) + INTERVAL 1 HOUR",
-    ),
+    expect_not_ahead(),
 )
 
 SCHEMA = T.StructType(

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from pyspark.sql import Column, DataFrame, functions as F, types as T
 
-from streaming_lakehouse.pipeline import expect_or_quarantine
+from streaming_lakehouse.pipeline import expect_not_ahead, expect_or_quarantine
 
 # A flow is stamped with its start and logged at its end. Zeek ends a TCP flow after 5 minutes without a packet
 # (tcp_inactivity_timeout), so that 10 minutes hold all but long sessions.
@@ -37,10 +37,7 @@ _CONNECTION = (
     # Zeek has an ICMP message's type and code in a port's stead, from 0 as a port is.
     expect_or_quarantine("source_port_in_range", "source_port BETWEEN 0 AND 65535"),
     expect_or_quarantine("destination_port_in_range", "destination_port BETWEEN 0 AND 65535"),
-    # A clock that runs ahead would move the watermark and make everybody else's events late.
-    expect_or_quarantine(
-        "time_is_not_ahead", "time IS NULL OR time <= least(source_timestamp, ingested_at) + INTERVAL 1 HOUR"
-    ),
+    expect_not_ahead(),
 )
 
 

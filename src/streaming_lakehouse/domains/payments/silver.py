@@ -10,7 +10,7 @@ from datetime import timedelta
 from pyspark.sql import Column, DataFrame, functions as F, types as T
 
 from streaming_lakehouse.domains.payments.messages import SCHEMA
-from streaming_lakehouse.pipeline import expect_or_quarantine
+from streaming_lakehouse.pipeline import expect_not_ahead, expect_or_quarantine
 
 # A payment is judged once the watermark has passed it, so this is also how long an alert takes. Switches deliver
 # within seconds; what terminals collected while offline is late.
@@ -56,10 +56,7 @@ EXPECTATIONS = (
     expect_or_quarantine("latitude_in_range", "latitude_deg IS NULL OR latitude_deg BETWEEN -90 AND 90"),
     expect_or_quarantine("longitude_in_range", "longitude_deg IS NULL OR longitude_deg BETWEEN -180 AND 180"),
     # The switch stamps the time, not the terminal: minutes ahead are a wrong clock, which would make others late.
-    expect_or_quarantine(
-        "time_is_not_ahead",
-        "time IS NULL OR time <= least(source_timestamp, ingested_at) + INTERVAL 5 MINUTES",
-    ),
+    expect_not_ahead(tolerance=timedelta(minutes=5)),
 )
 
 TRANSFORMED_SCHEMA = T.StructType(
