@@ -44,9 +44,16 @@ def test_each_record_is_accounted_for(run_weather: RunWeather, prepare: Prepare,
     assert duplicates > 0
     for reason, number in Counter(reasons).items():
         assert re.search(rf"^{reason} +{number}$", output, re.MULTILINE)
+    assert "are written by the next run" not in output
     assert "no rows yet; a window is written when the watermark has passed its end" in output
     run_weather("generator", {**options, "numRows": "4000"}, steps=("bronze",))
     assert "+ 1,000 not yet in silver" in printed(lake)
+    # A run that was stopped after its last batch with rows, which has closed windows.
+    hourly = lake / "_checkpoints/weather/gold.weather_device_hourly"
+    for log in ("offsets", "commits"):
+        max((hourly / log).glob("[0-9]*"), key=lambda entry: int(entry.name)).unlink()
+    waiting = "gold.weather_device_hourly: rows whose windows have closed by now are written by the next run"
+    assert waiting in printed(lake)
     assert "the quarantine table holds the quarantined, the duplicates and the late" in output
 
 
@@ -66,6 +73,18 @@ def test_a_value_is_printed_unmodified(width: int) -> None:
     for value in ("[b]", "[/x]", "[red]", "é"):
         assert value in output
     assert "\x1b" not in output
+
+
+@pytest.mark.parametrize(("rows", "width"), [(1, 40), (2, 80), (9, 40), (9, 80)])
+def test_the_name_of_a_column_is_never_cut(rows: int, width: int) -> None:
+    """Names of similar columns differ at their ends."""
+    names = ["temperature_daily_minimum_c", "temperature_daily_maximum_c", "device"]
+    console = Console(file=io.StringIO(), width=width)
+    console.print(_ResponsiveTable(names, [["-12.5", "31.0", f"station-{n:0>30}"] for n in range(rows)]))
+    assert isinstance(console.file, io.StringIO)
+    output = console.file.getvalue()
+    assert "…" not in output and all(name in output for name in names)
+    assert output.count("-12.5") == rows and max(map(len, output.splitlines())) <= width
 
 
 def test_more_rows_than_bronze_has_are_an_error(

@@ -208,7 +208,7 @@ def test_a_run_reports_every_violated_rule_once() -> None:
     for rule, queries in (
         (
             "available-now-needs-bounded-source",
-            "step 'bronze.weather_readings' (rate → delta, append, available-now): ",
+            "step 'bronze.weather_readings' (rate → foreachBatch, append, available-now): ",
         ),
         (
             "file-sink-append-only",

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from streaming_lakehouse.execution.progress import ProgressReporter
+from streaming_lakehouse.layers.counts import BatchCounts
 from streaming_lakehouse.local.broker import Broker, create_topic
 
 
@@ -68,6 +69,28 @@ def test_a_stopped_step_is_logged_with_its_rows() -> None:
         progress.stopped(step)
     assert lines(progress)[2:] == ["bronze: stopped after 1 batch, 4,500 rows"]
     assert not progress.states["bronze"].is_done
+
+
+def test_where_the_records_of_a_batch_went_is_logged() -> None:
+    """With the batch, and their sum at the end; silver reports it before Spark reports the batch."""
+    progress = ProgressReporter(("silver",), Console(file=io.StringIO()))
+    progress.started("silver")
+    for batch, counts in enumerate((BatchCounts(1_200, 3, 2, 1), BatchCounts(5, 0, 1, 0))):
+        query = Query(source(counts.valid + counts.rejected))
+        query.lastProgress |= {"batchId": batch, "timestamp": f"2026-01-01T00:00:0{batch}.000Z"}
+        progress.judged("silver", batch, counts)
+        progress.update("silver", query)  # type: ignore[arg-type]
+    progress.finished("silver")
+    assert lines(progress)[1:] == [
+        "silver: batch 0: 1,206 rows (1,200 valid, 3 quarantined, 2 duplicates, 1 late), 10 rows/s",
+        "silver: batch 1: 6 rows (5 valid, 0 quarantined, 1 duplicates, 0 late), 10 rows/s",
+        "silver: done: 1,212 rows in 2 batches, 0.0 s (1,205 valid, 3 quarantined, 3 duplicates, 1 late)",
+    ]
+    assert progress.rejected == 7
+    board = Console(file=io.StringIO(), width=80)
+    board.print(progress._board())
+    assert isinstance(board.file, io.StringIO)
+    assert "silver: 1,205 valid, 3 quarantined, 3 duplicates, 1 late" in board.file.getvalue()
 
 
 def test_the_initial_watermark_is_not_logged() -> None:

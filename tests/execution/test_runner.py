@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution.progress import ProgressReporter
+from streaming_lakehouse.execution.signals import stop_on_signals
 from streaming_lakehouse.execution.supervisor import Supervisor
 
 TIMEOUT_SECONDS = 30
@@ -97,6 +100,59 @@ def test_a_signal_during_the_start_lets_running_batches_finish(spark: SparkSessi
     assert list(supervisor.queries) == ["silver"]
     assert slow.finished == [0]
     assert not spark.streams.active
+
+
+class Interrupted(Waiting):
+    """Presses Ctrl-C for the second time while a batch runs."""
+
+    def update(self, step: str, query: StreamingQuery) -> None:
+        if self.slow.has_started.is_set() and not self.slow.stop.is_set():
+            self.slow.stop.set()
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_does_not_wait_for_the_batch(spark: SparkSession, tmp_path: Path) -> None:
+    """It would take as long as the batch; the next run replays it."""
+    slow, timeout = Slow(spark, tmp_path), spark.conf.get("spark.sql.streaming.stopTimeout")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            supervised(("silver",), slow.start, tmp_path, Interrupted(slow, "silver")).run(threading.Event())
+        assert not slow.is_awaited.is_set() and not slow.finished
+        assert spark.conf.get("spark.sql.streaming.stopTimeout") == timeout
+    finally:
+        slow.is_awaited.set()
+        for query in spark.streams.active:
+            query.stop()
+
+
+def test_the_first_signal_stops_and_the_second_ends() -> None:
+    """The first is announced at once, also while the run waits for a batch; SIGTERM counts as Ctrl-C does."""
+    stop, is_announced, ended = threading.Event(), threading.Event(), []
+    before = signal.getsignal(signal.SIGINT)
+    for first in (signal.SIGINT, signal.SIGTERM):
+        stop.clear()
+        is_announced.clear()
+        with stop_on_signals(stop, is_announced.set, lambda: ended.append("at once")):
+            signal.raise_signal(first)
+            assert stop.is_set() and is_announced.wait(TIMEOUT_SECONDS) and not ended
+            # As the run does once Spark has started, here with what a notebook gets.
+            with stop_on_signals(stop, is_announced.set), pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        assert ended.pop() == "at once"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_command_ends_at_once_in_one_line() -> None:
+    """With the status of Ctrl-C."""
+    code = (
+        "from streaming_lakehouse.cli.main import _end_at_once\n"
+        "from streaming_lakehouse.execution.progress import ProgressReporter\n"
+        "_end_at_once(ProgressReporter(()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "lakehouse: ended within a batch, which the next run replays\n"
 
 
 @pytest.mark.parametrize("trigger", ["1 second", "available-now"])

@@ -115,7 +115,10 @@ def test_without_micro_batches_it_writes_to_kafka_until_it_is_stopped(
             process.kill()
     assert arrived == wanted, log.read_text()
     assert process.returncode == 0, log.read_text()
-    assert "WARN" not in log.read_text()
+    output = log.read_text()
+    assert "stopping, once more to end at once\n" in output
+    assert output.endswith(f"hot.weather_alerts_now: stopped, {len(wanted):,} rows sent\n")
+    assert "WARN" not in output and "ERROR" not in output
 
 
 def rows_of(
@@ -142,6 +145,6 @@ def test_without_micro_batches_only_the_hot_path_runs() -> None:
     """It is the default with such a trigger; a layer is refused."""
     assert [step.name for step in plan().steps] == ["hot.weather_alerts_now"]
     compatibility.validate(plan(), "local")
-    message = r"'bronze\.weather_readings' \(kafka → delta, append, continuous\): .*layers-need-micro-batches"
+    message = r"'bronze\.weather_readings' \(kafka → foreachBatch, append, continuous\): .*layers-need-micro-batches"
     with pytest.raises(LakehouseError, match=message):
-        compatibility.validate(plan("bronze", sink="foreachBatch"), "local")
+        compatibility.validate(plan("bronze", sink="kafka"), "local")

@@ -17,6 +17,7 @@ from support.weather import WEATHER
 from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.layers import small_batch
+from streaming_lakehouse.layers.counts import BatchCounts
 from streaming_lakehouse.layers.silver import SilverTables, SilverWriter
 from streaming_lakehouse.layers.validation import check_reserved_columns, validate
 from streaming_lakehouse.pipeline.expectations import expect, expect_or_fail, expect_or_quarantine
@@ -38,6 +39,7 @@ class Lake:
         storage = Storage(root=root)
         self.tables = SilverTables(storage.table("silver", "readings"), storage.table("quarantine", "readings"))
         self.latest_batch: int | None = None
+        self.counts: dict[int, BatchCounts] = {}
         self.new_checkpoint("first")
 
     def new_checkpoint(self, query_id: str) -> None:
@@ -51,6 +53,7 @@ class Lake:
         silver = replace(READINGS, **changes)  # type: ignore[arg-type]
         replayed_batch = self.latest_batch if is_after_crash else None
         writer = SilverWriter(silver, self.tables, str(self.checkpoint), replayed_batch)
+        writer.on_batch = self.counts.__setitem__
 
         def write(records: DataFrame, batch_id: int) -> None:
             self.latest_batch = batch_id
@@ -95,6 +98,7 @@ def test_a_row_is_late_when_it_is_more_than_the_delay_behind_earlier_batches(lak
     write(lake.batch(("at", edge), ("before", before), ("after", after), first_offset=2), 1)
     assert lake.silver() == [("after", 4), ("at", 2), ("newest", 0), ("old", 1)]
     assert lake.quarantine() == [(3, ["is_on_time"])]
+    assert lake.counts == {0: BatchCounts(valid=2), 1: BatchCounts(valid=2, late=1)}
 
 
 def test_of_several_deliveries_the_first_is_used(lake: Lake) -> None:
@@ -104,6 +108,7 @@ def test_of_several_deliveries_the_first_is_used(lake: Lake) -> None:
     write(lake.batch(("b", NOON + timedelta(minutes=1)), ("c", NOON), ("c", NOON), first_offset=3), 1)
     assert lake.silver() == [("a", 0), ("b", 1), ("c", 4)]
     assert lake.quarantine() == [(2, ["is_first_delivery"]), (3, ["is_first_delivery"]), (5, ["is_first_delivery"])]
+    assert lake.counts == {0: BatchCounts(valid=2, duplicates=1), 1: BatchCounts(valid=1, duplicates=2)}
 
 
 def test_small_and_large_batches_are_judged_alike(
@@ -148,6 +153,7 @@ def test_a_time_far_ahead_does_not_move_the_watermark(lake: Lake) -> None:
     write(lake.batch(("b", NOON - timedelta(hours=1)), first_offset=2), 1)
     assert lake.silver() == [("a", 1), ("b", 2)]
     assert lake.quarantine() == [(0, ["time_is_not_ahead"])]
+    assert lake.counts == {0: BatchCounts(valid=1, quarantined=1), 1: BatchCounts(valid=1)}
 
 
 def test_every_pipeline_refuses_an_event_without_key_or_time_or_from_before_1970(lake: Lake) -> None:

@@ -223,11 +223,19 @@ def uncommit_last_batch(checkpoint: str) -> int | None:
     started, committed = latest_offset_batch(checkpoint), latest_commit_batch(checkpoint)
     if started is None or started != committed:
         return started
-    if not (folder / "state").exists() or not _has_pending_windows(checkpoint, started):
+    if not has_unwritten_windows(checkpoint):
         return None
     for entry in (f".{started}.crc", str(started)):
         (folder / "commits" / entry).unlink(missing_ok=True)
     return started
+
+
+def has_unwritten_windows(checkpoint: str) -> bool:
+    """True if the last batch is committed and has advanced the watermark: what it has closed, the next run writes."""
+    started = latest_offset_batch(checkpoint)
+    if started is None or started != latest_commit_batch(checkpoint) or not (Path(checkpoint) / "state").exists():
+        return False
+    return _has_pending_windows(checkpoint, started)
 
 
 def uncommitted_batch(checkpoint: str) -> int | None:

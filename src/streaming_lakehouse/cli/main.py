@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -36,6 +39,10 @@ from streaming_lakehouse.config.storage import Storage, local_path
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.session import check_storage_visible, detect_compute, get_session, prestart_jvm
 
+_UNLIMITED = 10_000  # columns
+if TYPE_CHECKING:
+    from streaming_lakehouse.execution.progress import ProgressReporter
+
 EXIT_INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C has ended
 
 
@@ -52,12 +59,26 @@ class InterruptibleGroup(TyperGroup):
 
 app = typer.Typer(
     cls=InterruptibleGroup,
-    help="Streaming pipelines from raw events to gold tables, on a laptop and on Databricks.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"streaming-lakehouse {version('streaming-lakehouse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    is_version_asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Streaming pipelines from raw events to gold tables, on a laptop and on Databricks."""
 
 
 @app.command(cls=RunCommand)
@@ -95,7 +116,10 @@ def run(
     storage, steps = Storage.resolve(root, catalog, schema_prefix), tuple(step or ())
     plan = RunPlan(declared, storage, source, source_options, parse_trigger(trigger), steps, sink, mode, sink_options)
     with ProgressReporter([each.name for each in plan.steps]) as progress:
-        is_done = runner.run(plan, progress)
+        is_done = runner.run(plan, progress, partial(_end_at_once, progress))
+    if progress.rejected:
+        where = f"--root {root}" if root else f"--catalog {catalog}" if catalog else ""
+        typer.echo(f"quarantine got {progress.rejected:,} rows; see: lakehouse quarantine {pipeline} {where}", err=True)
     if not is_done:
         raise LakehouseError("stopped at a batch boundary before all was done; start again to resume from there")
 
@@ -194,9 +218,34 @@ def show(
     from streaming_lakehouse.pipeline.discovery import load_pipeline
 
     report = Report(load_pipeline(pipeline), Storage.resolve(root, catalog, schema_prefix))
-    console = Console()
+    console = _console()
     for part in report.render(gold_rows=rows):
         console.print(part)
+
+
+@app.command()
+def quarantine(
+    pipeline: PipelineName,
+    rows: Annotated[int, typer.Option(min=0, metavar="N", help="Print the newest N records of each table.")] = 5,
+    reason: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only records that fail this expectation, e.g. is_on_time.")
+    ] = None,
+    root: Root = None,
+    catalog: Catalog = None,
+    schema_prefix: SchemaPrefix = None,
+) -> None:
+    """Show the records that are not in silver: quarantined, duplicate or late ones, each with its reasons.
+
+    It only reads. Records are printed as they are, with whatever personal data they have.
+    """
+    prestart_jvm()
+    from streaming_lakehouse.cli.quarantine import QuarantineReport
+    from streaming_lakehouse.pipeline.discovery import load_pipeline
+
+    report = QuarantineReport(load_pipeline(pipeline), Storage.resolve(root, catalog, schema_prefix), reason)
+    console = _console()
+    for part in report.render(rows=rows):
+        console.print(part, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -219,7 +268,7 @@ def evaluate(
     if as_json:
         typer.echo(evaluation.as_json(scores))
     else:
-        Console().print(evaluation.as_grid(scores))
+        _console().print(evaluation.as_grid(scores))
 
 
 @app.command()
@@ -232,24 +281,10 @@ def demo(
 ) -> None:
     """Run every pipeline on synthetic events, from raw records to gold tables, and show what they computed."""
     prestart_jvm()
-    from streaming_lakehouse.cli.report import Report
-    from streaming_lakehouse.config.triggers import parse_trigger
-    from streaming_lakehouse.execution import runner
-    from streaming_lakehouse.execution.plan import RunPlan
-    from streaming_lakehouse.execution.progress import ProgressReporter
-    from streaming_lakehouse.pipeline.discovery import load_pipeline, pipeline_names
+    from streaming_lakehouse.cli.demo import run_all
+    from streaming_lakehouse.pipeline.discovery import pipeline_names
 
-    console, storage, trigger = Console(), Storage.resolve(root), parse_trigger("available-now")
-    for name in pipeline or pipeline_names():
-        console.rule(name)
-        plan = RunPlan(load_pipeline(name), storage, "generator", {"numRows": str(rows)}, trigger)
-        with ProgressReporter([each.name for each in plan.steps]) as progress:
-            if not runner.run(plan, progress):
-                raise LakehouseError(
-                    "stopped at a batch boundary before all was done; start again to resume from there"
-                )
-        for part in Report(plan.pipeline, storage).render(gold_rows=3):
-            console.print(part)
+    run_all(pipeline or pipeline_names(), Storage.resolve(root), rows, _console())
 
 
 @app.command()
@@ -332,6 +367,19 @@ def main(arguments: list[str] | None = None) -> None:
         if not isinstance(error, SPARK_EXCEPTIONS):
             raise
         _exit_with_error(to_user_message(error))
+
+
+def _end_at_once(progress: ProgressReporter) -> NoReturn:
+    """Ends the process as a crash would: the next run replays the batch. An orderly stop would wait for it."""
+    progress.close()
+    print("lakehouse: ended within a batch, which the next run replays", file=sys.stderr, flush=True)
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _console() -> Console:
+    """Standard output; in a pipe or a file there is no width to which a table should be cut."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_UNLIMITED)
 
 
 def _exit_with_error(message: str) -> NoReturn:

@@ -13,10 +13,12 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
+from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Storage, Table
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.layers.acceptance import FIRST_DELIVERY, ON_TIME
 from streaming_lakehouse.pipeline import Bronze, Gold, Pipeline, Reference, Silver
+from streaming_lakehouse.pipeline.steps import Step
 from streaming_lakehouse.session import check_storage_visible, get_session
 from streaming_lakehouse.sinks import delta
 
@@ -69,11 +71,7 @@ class Report:
         check_storage_visible(self.storage, is_run=False)
         spark = get_session()
         if not any(delta.exists(spark, table) for table, _ in self._tables()):
-            name, where = self.pipeline.name, self.storage.root or f"catalog {self.storage.catalog}"
-            raise LakehouseError(
-                f"pipeline {name!r} has no tables yet in {where}; create them with `lakehouse run {name}`, or name "
-                "another --root or --catalog"
-            )
+            raise LakehouseError(no_tables_message(self.pipeline, self.storage))
         yield self._overview(spark)
         sums = []
         for bronze in self.pipeline.bronze:
@@ -85,6 +83,8 @@ class Report:
             if gold_rows and isinstance(makes, Gold) and delta.exists(spark, table):
                 yield f"\n{table}"
                 yield _latest_rows(delta.read(spark, table), makes, gold_rows)
+        if waiting := [f"gold.{gold.table}" for gold in self.pipeline.gold if self._has_unwritten_windows(gold)]:
+            yield f"\n{', '.join(waiting)}: rows whose windows have closed by now are written by the next run"
         for each in sums:
             each.check()
 
@@ -93,8 +93,8 @@ class Report:
     ) -> Iterator[RenderableType]:
         yield f"\n{total}" if len(self.pipeline.bronze) == 1 else f"\nbronze.{bronze.table}: {total}"
         yield "(the quarantine table holds the quarantined, the duplicates and the late)\n"
-        if by_reason := _by_reason(reasons):
-            yield _grid(["failed expectation", "rows"], [[name, f"{rows:,}"] for name, rows in by_reason.items()])
+        if found := by_reason(reasons):
+            yield grid(["failed expectation", "rows"], [[name, f"{rows:,}"] for name, rows in found.items()])
 
     def _reconcile(self, spark: SparkSession, bronze: Bronze, reasons: Counter[tuple[str, ...]]) -> Reconciliation:
         table = self.storage.table
@@ -108,6 +108,9 @@ class Report:
             late=late,
             bronze=f"bronze.{bronze.table}",
         )
+
+    def _has_unwritten_windows(self, gold: Gold) -> bool:
+        return metadata.has_unwritten_windows(self.storage.checkpoint(self.pipeline.name, Step(gold).name))
 
     def _tables(self) -> list[tuple[Table, Bronze | Silver | Reference | Gold]]:
         """Each stored table with the one that declares it; a quarantine follows its bronze table's silver tables."""
@@ -130,15 +133,22 @@ class Report:
     def _quarantine_counts(self, spark: SparkSession, bronze: Bronze) -> Counter[tuple[str, ...]]:
         """The rows of the quarantine by their reasons, read once: a sum and its parts must be of one snapshot."""
         quarantine = self._read(spark, self.storage.table("quarantine", bronze.table))
-        found = quarantine.groupBy("failed_expectations").count().collect() if quarantine is not None else []
-        return Counter({tuple(row["failed_expectations"]): row["count"] for row in found})
+        return reasons_of(quarantine) if quarantine is not None else Counter()
 
     def _overview(self, spark: SparkSession) -> Grid:
         lines = []
         for table, makes in self._tables():
             rows = self._read(spark, table)
             lines.append([str(table), *(_table_stats(rows, makes) if rows is not None else ["-", "", ""])])
-        return _grid(["table", "rows", "newest event", "newest window"], lines)
+        return grid(["table", "rows", "newest event", "newest window"], lines)
+
+
+def no_tables_message(pipeline: Pipeline, storage: Storage) -> str:
+    where = storage.root or f"catalog {storage.catalog}"
+    return (
+        f"pipeline {pipeline.name!r} has no tables yet in {where}; create them with `lakehouse run {pipeline.name}`, "
+        "or name another --root or --catalog"
+    )
 
 
 def _table_stats(rows: DataFrame, makes: Bronze | Silver | Reference | Gold) -> list[str]:
@@ -151,7 +161,13 @@ def _table_stats(rows: DataFrame, makes: Bronze | Silver | Reference | Gold) -> 
     return [f"{count:,}", _text(event), _text(window)]
 
 
-def _by_reason(rejected: Counter[tuple[str, ...]]) -> dict[str, int]:
+def reasons_of(quarantined: DataFrame) -> Counter[tuple[str, ...]]:
+    """The rows of a quarantine table by all their reasons."""
+    found = quarantined.groupBy("failed_expectations").count().collect()
+    return Counter({tuple(row["failed_expectations"]): row["count"] for row in found})
+
+
+def by_reason(rejected: Counter[tuple[str, ...]]) -> dict[str, int]:
     """How many rows failed each expectation, the most frequent first; a row may fail several."""
     rows: Counter[str] = Counter()
     for reasons, count in rejected.items():
@@ -171,23 +187,37 @@ def _latest_rows(rows: DataFrame, makes: Gold, number: int) -> RenderableType:
 
 @dataclass(frozen=True)
 class _ResponsiveTable:
-    """A table; where the terminal is too narrow for it, with its columns below one another."""
+    """A table; where the terminal is too narrow for it, with its columns below one another, or one row after the other.
+
+    No name of a column is cut: names of similar columns differ at their ends.
+    """
 
     headings: list[str]
     lines: list[list[str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        grid = _grid(self.headings, self.lines)
-        if console.measure(grid, options=options.update(max_width=10_000)).maximum <= options.max_width:
-            yield grid
-            return
-        turned = Grid(box=None, pad_edge=False, show_header=False)
-        for cells in zip(self.headings, *self.lines, strict=True):
-            turned.add_row(*map(_cell, cells))
-        yield turned
+        turned = _turned(self.headings, self.lines)
+        for table in (grid(self.headings, self.lines), turned):
+            if console.measure(table, options=options.update(max_width=10_000)).maximum <= options.max_width:
+                yield table
+                return
+        for number, line in enumerate(self.lines):
+            yield from ("",) if number else ()
+            yield _turned(self.headings, [line])
 
 
-def _grid(headings: list[str], lines: list[list[str]]) -> Grid:
+def _turned(headings: list[str], lines: list[list[str]]) -> Grid:
+    """A row for each column."""
+    turned = Grid(box=None, pad_edge=False, show_header=False)
+    turned.add_column(no_wrap=True)
+    for _ in lines:
+        turned.add_column(overflow="fold")
+    for cells in zip(headings, *lines, strict=True):
+        turned.add_row(*map(_cell, cells))
+    return turned
+
+
+def grid(headings: list[str], lines: list[list[str]]) -> Grid:
     grid = Grid(box=None, pad_edge=False)
     for index, heading in enumerate(headings):
         is_number = all(line[index].lstrip("-").replace(",", "").replace(".", "").isdigit() for line in lines)
@@ -199,11 +229,20 @@ def _grid(headings: list[str], lines: list[list[str]]) -> Grid:
 
 def _cell(text: str) -> Text:
     """The text as it stands: what looks like rich's markup is data, and control characters never reach a terminal."""
-    return Text("".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text))
+    return Text(cell_text(text))
+
+
+def cell_text(text: str) -> str:
+    """The text with control characters as escapes."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def moment_text(value: datetime) -> str:
+    moment = value.astimezone(UTC).replace(tzinfo=None)  # collected without a zone, in the machine's
+    return moment.isoformat(sep=" ", timespec="seconds" if value.second else "minutes")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
-        moment = value.astimezone(UTC).replace(tzinfo=None)  # collected without a zone, in the machine's
-        return moment.isoformat(sep=" ", timespec="seconds" if value.second else "minutes")
+        return moment_text(value)
     return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)

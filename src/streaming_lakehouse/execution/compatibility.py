@@ -13,7 +13,7 @@ from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.rules import DELTA, EXACTLY_ONCE, GUIDE, RULES, QuerySpec, RefusedBy, Rule
 from streaming_lakehouse.pipeline import Gold
 from streaming_lakehouse.pipeline.steps import Step
-from streaming_lakehouse.sinks import get_sink
+from streaming_lakehouse.sinks import DEFAULT_SINK, get_sink
 from streaming_lakehouse.sources import get_source
 
 AT_LEAST_ONCE, NONE = "at least once", "none"
@@ -51,7 +51,7 @@ def delivery_guarantee(query: QuerySpec) -> str:
 def query_spec(plan: RunPlan, step: Step, compute: str) -> QuerySpec:
     """The streaming query of that step, in this run."""
     reads = plan.source_name if step.reads_source else DELTA
-    writes = plan.sink_name if step.uses_sink else DELTA if step.layer == "bronze" else "foreachBatch"
+    writes = plan.sink_name if step.uses_sink else DEFAULT_SINK
     mode = plan.output_mode(step)
     spec = QuerySpec(step.name, reads, plan.trigger.kind, writes, mode, compute, step.state)
     if step.reads_source:

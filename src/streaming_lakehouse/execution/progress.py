@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.sql.streaming.query import StreamingQuery
-from rich.console import Console
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+
+from streaming_lakehouse.layers.counts import BatchCounts
 
 
 @dataclass
@@ -34,6 +36,10 @@ class StepProgress:
     finished_at: float = 0.0
     is_done: bool = False
     source_scans: dict[str, int] = field(default_factory=dict)
+    sink_count: Callable[[], int | None] | None = None
+    sink_count_before: int | None = None
+    counts: BatchCounts | None = None  # silver's; the sum over its batches
+    batch_counts: dict[int, BatchCounts] = field(default_factory=dict)  # of batches that Spark has not reported yet
 
     @property
     def seconds(self) -> float:
@@ -46,7 +52,7 @@ class ProgressReporter:
     def __init__(self, steps: Iterable[str], console: Console | None = None) -> None:
         self.states = {step: StepProgress() for step in steps}
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4, transient=False)
+        self._live = Live(console=self._console, get_renderable=self._board, refresh_per_second=4, transient=False)
 
     def __enter__(self) -> ProgressReporter:
         if self._console.is_terminal:
@@ -56,6 +62,10 @@ class ProgressReporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Restores the terminal."""
         if self._console.is_terminal:
             self._live.stop()
 
@@ -69,14 +79,43 @@ class ProgressReporter:
         state = self.states[step]
         if not state.finished_at:
             state.finished_at, state.backlog, state.is_done = time.monotonic(), "0", True
-            self._log(f"{step}: done: {_rows(state.rows)} in {_batches(state.batches)}, {state.seconds:.1f} s")
+            done = f"done: {_rows(state.rows)} in {_batches(state.batches)}, {state.seconds:.1f} s"
+            self._log(f"{step}: {done}{_in_brackets(state.counts)}")
+
+    def count_by_sink(self, step: str, count: Callable[[], int | None]) -> None:
+        """Called before a step starts whose batches Spark does not report; `count` is what its sink has received."""
+        self.states[step].sink_count, self.states[step].sink_count_before = count, count()
 
     def stopped(self, step: str) -> None:
         """Called when the step was stopped before that."""
         state = self.states[step]
-        if state.started_at and not state.finished_at:
-            state.finished_at = time.monotonic()
-            self._log(f"{step}: stopped after {_batches(state.batches)}, {_rows(state.rows)}")
+        if not state.started_at or state.finished_at:
+            return
+        state.finished_at = time.monotonic()
+        if state.sink_count:
+            before, after = state.sink_count_before, state.sink_count()
+            sent = None if before is None or after is None else after - before
+            state.rows = sent or 0
+            self._log(f"{step}: stopped" + ("" if sent is None else f", {_rows(sent)} sent"))
+        else:
+            stopped = f"stopped after {_batches(state.batches)}, {_rows(state.rows)}"
+            self._log(f"{step}: {stopped}{_in_brackets(state.counts)}")
+
+    def stopping(self, *, after_batch: bool) -> None:
+        """Called when a signal asks the run to stop, in another thread."""
+        text = f"stopping{' after this batch' if after_batch else ''}, once more to end at once"
+        if self._console.is_terminal:
+            self._console.print(text, highlight=False)  # above the board
+        self._log(text)
+
+    def judged(self, step: str, batch: int, counts: BatchCounts) -> None:
+        """Called when silver has written a batch, in another thread, before Spark reports it as finished."""
+        self.states[step].batch_counts[batch] = counts
+
+    @property
+    def rejected(self) -> int:
+        """The rows that the run has written to quarantine tables."""
+        return sum(state.counts.rejected for state in self.states.values() if state.counts)
 
     def update(self, step: str, query: StreamingQuery) -> None:
         """Records the batches that `query` has finished since the last call."""
@@ -105,8 +144,10 @@ class ProgressReporter:
         state.backlog = _backlog(progress) or state.backlog
         state.watermark = _watermark(progress) or state.watermark
         state.late_drops += sum(operator["numRowsDroppedByWatermark"] for operator in progress["stateOperators"])
+        if counts := state.batch_counts.pop(state.last_batch, None):
+            state.counts = counts + (state.counts or BatchCounts())
         if rows:
-            parts = [_rows(rows) + _by_source(read), f"{state.rows_per_second:,.0f} rows/s"]
+            parts = [_rows(rows) + _by_source(read) + _in_brackets(counts), f"{state.rows_per_second:,.0f} rows/s"]
             parts += [f"{state.backlog} behind"] if state.backlog else []
             parts += [f"watermark {state.watermark}"] if state.watermark else []
             self._log(f"{step}: batch {state.last_batch}: {', '.join(parts)}")
@@ -116,10 +157,16 @@ class ProgressReporter:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             self._console.print(f"{stamp} {text}", highlight=False, soft_wrap=True)
 
+    def _board(self) -> Group:
+        """The table, and below it where silver's records went: beside it there is no room for that."""
+        counts = [f"{step}: {state.counts}" for step, state in self.states.items() if state.counts]
+        return Group(self._table(), *counts)
+
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
         for heading in ("step", "", "rows", "rows/s", "batches", "behind", "watermark", "time"):
-            table.add_column(heading, justify="left" if heading in ("step", "", "watermark") else "right")
+            justify: JustifyMethod = "left" if heading in ("step", "", "watermark") else "right"
+            table.add_column(heading, justify=justify, overflow="fold")
         for step, state in self.states.items():
             bar = ProgressBar(
                 total=1, completed=1 if state.is_done else 0, width=20, pulse=state.started_at > state.finished_at
@@ -151,6 +198,10 @@ def _by_source(read: dict[str, int]) -> str:
     if len(read) < 2:
         return ""
     return " (" + ", ".join(f"{name.rstrip(']').rpartition('/')[2]} {rows:,}" for name, rows in read.items()) + ")"
+
+
+def _in_brackets(counts: BatchCounts | None) -> str:
+    return f" ({counts})" if counts else ""
 
 
 def _backlog(progress: Any) -> str:

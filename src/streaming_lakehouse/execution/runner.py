@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -17,32 +16,34 @@ from streaming_lakehouse.checkpointing.lock import checkpoint_lock
 from streaming_lakehouse.execution import preflight
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
+from streaming_lakehouse.execution.signals import interrupt, stop_on_signals
 from streaming_lakehouse.execution.supervisor import Supervisor
 from streaming_lakehouse.layers import bronze, gold, hot, reference, silver, validation
 from streaming_lakehouse.layers.silver import SilverTables
 from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Reference, Silver
 from streaming_lakehouse.pipeline.steps import Step
-from streaming_lakehouse.session import get_session, is_local
+from streaming_lakehouse.session import get_session, is_connect, is_local
 from streaming_lakehouse.sinks import WriteRequest, delta
 from streaming_lakehouse.sources import delta as upstream, envelope
 
 
-def run(plan: RunPlan, progress: ProgressReporter) -> bool:
-    """Runs until all available data is in gold (available-now), or until a signal.
+def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = interrupt) -> bool:
+    """Runs until all available data is in gold (available-now), or until a signal; a second Ctrl-C calls `end`.
 
     True where every step finished its work; False where a signal stopped it at a batch boundary before that.
     Raises LakehouseError with the step's name where a step failed, after all others were stopped.
     """
     preflight.check_static(plan)
-    stop = threading.Event()
-    with stop_on_signals(stop):  # a signal that arrives while Spark starts is handled once queries can be stopped
+    stop, announce = threading.Event(), partial(progress.stopping, after_batch=plan.trigger.is_micro_batch)
+    catch_signals = partial(stop_on_signals, stop, announce, end)
+    with catch_signals():  # one that arrives while Spark starts is handled once queries can be stopped
         spark = get_session()
-    with ExitStack() as locks, stop_on_signals(stop):  # again, since pyspark installs its own handler for Ctrl-C
+    with ExitStack() as locks, catch_signals():  # again, since pyspark installs its own handler for Ctrl-C
         for step in plan.steps:
             if checkpoint := plan.checkpoint(step):
                 locks.enter_context(_locked(plan, spark, step, checkpoint))
                 preflight.check_step(plan, spark, step, checkpoint)
-        is_done = _run_stages(plan, QueryStarter(plan, spark), progress, stop)
+        is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop)
         preflight.record_created_topic_ids(plan, spark)
     return is_done
 
@@ -76,6 +77,7 @@ class QueryStarter:
 
     plan: RunPlan
     spark: SparkSession
+    progress: ProgressReporter
 
     def start(self, step: Step) -> StreamingQuery:
         match step.makes:
@@ -88,6 +90,8 @@ class QueryStarter:
             case HotPath():
                 routes = self.plan.pipeline.silver_of(step.makes.input.source)
                 request = self.plan.write_request(step)
+                if not self.plan.trigger.is_micro_batch:
+                    self.progress.count_by_sink(step.name, partial(self.plan.sink.count, self.spark, request))
                 return hot.start(self._records(step), step.makes, routes, self.plan.sink, request)
 
     def _records(self, step: Step) -> DataFrame:
@@ -100,7 +104,9 @@ class QueryStarter:
         if len(routes) > 1:  # two first batches would create the same table at once
             delta.create_if_missing(self.spark, tables.quarantine, envelope.QUARANTINE)
         records = upstream.read_stream(self.spark, bronze_table)
-        return silver.start(records, makes, routes, tables, self.plan.query_config(step))
+        # Over Connect, also that of serverless compute, batches are written by another process.
+        on_batch = None if is_connect(self.spark) else partial(self.progress.judged, step.name)
+        return silver.start(records, makes, routes, tables, self.plan.query_config(step), on_batch)
 
     def _start_gold(self, step: Step, makes: Gold) -> StreamingQuery:
         request = gold.with_replayed_batch(self.plan.sink, self.plan.write_request(step))
@@ -115,26 +121,3 @@ class QueryStarter:
         stored = self.plan.storage.table("silver", table.table)
         delta.create_if_missing(self.spark, stored, validation.schema(table))
         return upstream.read_stream(self.spark, stored)
-
-
-@contextmanager
-def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and Ctrl-C set `stop`; the second of them ends the process as usual."""
-    handled = (signal.SIGTERM, signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread():
-        yield  # a notebook's cell: signals belong to the main thread
-        return
-    before = {number: signal.getsignal(number) for number in handled}
-
-    def set_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        for each in handled:
-            signal.signal(each, signal.SIG_DFL if each is signal.SIGTERM else signal.default_int_handler)
-
-    for number in handled:
-        signal.signal(number, set_stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

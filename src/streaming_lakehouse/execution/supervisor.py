@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
@@ -18,6 +19,7 @@ from streaming_lakehouse.execution.spark_errors import SPARK_EXCEPTIONS, to_user
 
 _PROGRESS_INTERVAL_S = 0.25
 _POLL_SECONDS = 0.05
+_AT_ONCE = "100ms"
 
 
 @dataclass
@@ -53,9 +55,13 @@ class Supervisor:
                     self.queries[running[0]].awaitTermination(_PROGRESS_INTERVAL_S)  # type: ignore[arg-type]  # takes fractions
                 self._poll_all()
             self._poll_all()
+        except KeyboardInterrupt:
+            _set_stop_timeout(_AT_ONCE)
+            raise
         finally:
             for step in self.queries:
                 self._stop_quietly(step)
+            _set_stop_timeout(None)
             for step in self.queries:
                 self._record_late_drops(step)
         return self._is_complete
@@ -97,15 +103,19 @@ class Supervisor:
 
     def _stop_at_batch_boundary(self) -> None:
         """Lets each query finish its current micro-batch, if any; a second signal does not wait for it."""
-        for step, query in self.queries.items():
-            before = query.lastProgress
-            while self._is_in_batch(query) and query.lastProgress == before:
-                time.sleep(_POLL_SECONDS)
-                self._update_progress(step)
-            if not self._poll(step):  # before stop(), which may cause an exception of its own
-                query.stop()
-                self._update_progress(step)
-                self.progress.stopped(step)
+        before = {step: query.lastProgress for step, query in self.queries.items()}
+        waiting = dict(self.queries)
+        while waiting:
+            for step, query in tuple(waiting.items()):
+                if self._is_in_batch(query) and query.lastProgress == before[step]:
+                    self._update_progress(step)
+                    continue
+                del waiting[step]
+                if not self._poll(step):  # before stop(), which may cause an exception of its own
+                    query.stop()
+                    self._update_progress(step)
+                    self.progress.stopped(step)
+            time.sleep(_POLL_SECONDS if waiting else 0)
 
     def _is_in_batch(self, query: StreamingQuery) -> bool:
         return self.trigger.is_micro_batch and query.isActive and query.status["isTriggerActive"]
@@ -125,6 +135,16 @@ class Supervisor:
             except OSError as error:
                 message = late_drops_message(step, dropped, checkpoint)
                 raise LakehouseError(f"{message} (this could not be recorded for the next run: {error})") from error
+
+
+def _set_stop_timeout(timeout: str | None) -> None:
+    """How long stop() waits for a query's batch; None for as long as it takes."""
+    spark = SparkSession.getActiveSession()
+    with suppress(*SPARK_EXCEPTIONS):
+        if spark and timeout:
+            spark.conf.set("spark.sql.streaming.stopTimeout", timeout)
+        elif spark:
+            spark.conf.unset("spark.sql.streaming.stopTimeout")
 
 
 def late_drops_message(step: str, rows: int, checkpoint: str | None) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window, functions as F
 
+from streaming_lakehouse.layers.counts import BatchCounts
 from streaming_lakehouse.layers.validation import is_valid
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.pipeline.expectations import Expectation, no_failures
@@ -20,32 +21,16 @@ _MAX_BROADCAST_ROWS = 500_000  # a record id takes about 100 bytes; a file deliv
 
 
 @dataclass(frozen=True)
-class BatchCounts:
-    """The rows of a batch by what became of them: each row counts in one of the four.
-
-    `violations` has, by name, the number of valid rows against each expectation that does not quarantine.
-    """
-
-    accepted: int
-    invalid: int
-    late: int
-    duplicates: int
-    violations: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def quarantined(self) -> int:
-        return self.invalid + self.late + self.duplicates
-
-
-@dataclass(frozen=True)
 class JudgedBatch:
     """The rows of a batch, with all reasons against each in `failed_expectations`.
 
+    `violations` has, by name, the number of valid rows against each expectation that does not quarantine.
     `max_event_time_us` is the newest event time of the accepted rows, where that is known before they are written.
     """
 
     rows: DataFrame
     counts: BatchCounts
+    violations: dict[str, int]
     max_event_time_us: int | None = None
 
 
@@ -64,14 +49,9 @@ def judge(
     ).collect()[0]
     with delta.persisted(_duplicates(rows.where(is_valid() & ~is_late), silver, known)) as duplicates:
         again = duplicates.count()
-        counts = BatchCounts(
-            accepted=valid - late - again,
-            invalid=total - valid,
-            late=late,
-            duplicates=again,
-            violations={each.name: count for each, count in zip(monitored, violated, strict=True)},
-        )
-        yield JudgedBatch(_with_reasons(rows, is_late, duplicates, again), counts)
+        counts = BatchCounts(valid - late - again, total - valid, again, late)
+        violations_by_name = {each.name: count for each, count in zip(monitored, violated, strict=True)}
+        yield JudgedBatch(_with_reasons(rows, is_late, duplicates, again), counts, violations_by_name)
 
 
 def _is_late(silver: Silver, watermark_us: int | None) -> Column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,7 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.layers import acceptance, recent_keys, small_batch
 from streaming_lakehouse.layers.acceptance import JudgedBatch
 from streaming_lakehouse.layers.recent_keys import MAX_KEYS, Keys, RecentKeys
+from streaming_lakehouse.layers.counts import BatchCounts
 from streaming_lakehouse.layers.validation import is_valid, schema, validate
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.pipeline.expectations import Expectation
@@ -29,14 +30,25 @@ _MICROSECOND = timedelta(microseconds=1)
 log = logging.getLogger(__name__)
 
 
-def start(
-    records: DataFrame, silver: Silver, routes: tuple[Silver, ...], tables: SilverTables, query: QueryConfig
+OnBatch = Callable[[int, BatchCounts], None]
+
+
+def start(  # noqa: PLR0913 - what the runner knows, and a callback
+    records: DataFrame,
+    silver: Silver,
+    routes: tuple[Silver, ...],
+    tables: SilverTables,
+    query: QueryConfig,
+    on_batch: OnBatch | None = None,
 ) -> StreamingQuery:
-    """Writes bronze's stream to silver and quarantine. `routes` are all silver tables of the bronze table."""
+    """Writes bronze's stream to silver and quarantine. `routes` are all silver tables of the bronze table.
+
+    `on_batch` is called with the number and the counts of each batch that was written.
+    """
     # Validated as a stream: this plan takes half a second to build, so it is built once and not in every batch.
     judged = validate(records, silver, routes)
     checkpoint = str(query.checkpoint)
-    write = SilverWriter(silver, tables, checkpoint, metadata.uncommitted_batch(checkpoint))
+    write = SilverWriter(silver, tables, checkpoint, metadata.uncommitted_batch(checkpoint), on_batch=on_batch)
     return delta.for_each_batch(judged, write, query)
 
 
@@ -69,6 +81,7 @@ class SilverWriter:
     # The keys of silver's rows since the watermark; None where they are not in memory.
     recent: RecentKeys | None = None
     has_too_many_keys: bool = False
+    on_batch: OnBatch | None = None
 
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
         if not self.is_loaded:
@@ -97,9 +110,11 @@ class SilverWriter:
     def _route(self, rows: DataFrame, batch_id: int, *, is_remainder: bool = False) -> None:
         with self._judged(rows) as batch:
             for expectation in self._monitored:
-                _report_violations(expectation, batch.counts.violations[expectation.name], self.tables.silver)
+                _report_violations(expectation, batch.violations[expectation.name], self.tables.silver)
             self._write_quarantine(batch, batch_id, is_remainder=is_remainder)
             self._write_silver(batch, batch_id)
+        if self.on_batch:
+            self.on_batch(batch_id, batch.counts)
 
     @contextmanager
     def _judged(self, rows: DataFrame) -> Iterator[JudgedBatch]:
@@ -181,7 +196,7 @@ class SilverWriter:
     def _write_quarantine(self, batch: JudgedBatch, batch_id: int, *, is_remainder: bool) -> None:
         """A table that gets no row is created, where it is missing: after its first batch a step has both."""
         table = self.tables.quarantine
-        if not batch.counts.quarantined:
+        if not batch.counts.rejected:
             delta.create_if_missing(batch.rows.sparkSession, table, QUARANTINE)
             return
         rows = batch.rows.where(~is_valid()).select(*QUARANTINE.names)
@@ -192,7 +207,7 @@ class SilverWriter:
 
     def _write_silver(self, batch: JudgedBatch, batch_id: int) -> None:
         spark, table = batch.rows.sparkSession, self.tables.silver
-        if not batch.counts.accepted:
+        if not batch.counts.valid:
             delta.create_if_missing(spark, table, schema(self.silver))
             return
         latest = self._append(self._events(batch.rows), batch, batch_id)

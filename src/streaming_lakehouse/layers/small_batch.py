@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame, functions as F, types as T
 
-from streaming_lakehouse.layers.acceptance import FIRST_DELIVERY, ON_TIME, BatchCounts, JudgedBatch
+from streaming_lakehouse.layers.acceptance import FIRST_DELIVERY, ON_TIME, JudgedBatch
+from streaming_lakehouse.layers.counts import BatchCounts
 from streaming_lakehouse.layers.recent_keys import Keys, RecentKeys, key_hashes
 from streaming_lakehouse.layers.validation import is_valid
 from streaming_lakehouse.pipeline import Silver
@@ -64,15 +65,12 @@ class SmallBatch:
         is_again = is_on_time & known.contains(keys, since_us=watermark_us or 0) | self._is_repeated(keys, is_on_time)
         accepted = keys.where(is_on_time & ~is_again)
         counts = BatchCounts(
-            accepted=accepted.size,
-            invalid=int((~is_valid_row).sum()),
-            late=int(is_late.sum()),
-            duplicates=int(is_again.sum()),
-            violations={name: int((is_valid_row & self._flags(f"violates_{name}")).sum()) for name in self.monitored},
+            accepted.size, int((~is_valid_row).sum()), duplicates=int(is_again.sum()), late=int(is_late.sum())
         )
+        violations = {name: int((is_valid_row & self._flags(f"violates_{name}")).sum()) for name in self.monitored}
         reasons = {ON_TIME: self._ids(is_late), FIRST_DELIVERY: self._ids(is_again)}
         latest = int(accepted.time_us.max()) if accepted.size else None
-        return JudgedBatch(_with_reasons(rows, reasons), counts, latest), accepted
+        return JudgedBatch(_with_reasons(rows, reasons), counts, violations, latest), accepted
 
     def _is_repeated(self, keys: Keys, is_on_time: Flags) -> Flags:
         """True for each row on time whose event has an earlier record in the batch."""

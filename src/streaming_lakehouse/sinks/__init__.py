@@ -64,6 +64,10 @@ def _no_fingerprint(spark: SparkSession, request: WriteRequest) -> dict[str, str
     return {}
 
 
+def _no_count(spark: SparkSession, request: WriteRequest) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Sink:
     """`start` writes a stream's rows. `address` identifies the destination of the checkpoint's batches: another one
@@ -72,6 +76,8 @@ class Sink:
     `guarantee` applies after a crash and a replayed batch: `exactly once`, `at least once`, or `none` if rows do not
     outlive the process. `writes_table` is true if the sink writes the Delta table itself, `is_resumable` if a run
     resumes where the last one ended, `recomputes_on_replay` if a replayed batch is computed and written again.
+
+    `count` returns how many rows the destination has received so far, from whomever; None where that is unknown.
 
     `check` raises LakehouseError for errors that can be found without Spark and network, before any layer runs.
     """
@@ -86,6 +92,7 @@ class Sink:
     is_resumable: bool = True
     recomputes_on_replay: bool = False
     check: Callable[[WriteRequest], None] = accept_any
+    count: Callable[[SparkSession, WriteRequest], int | None] = _no_count
 
 
 def get_sink(name: str) -> Sink:

@@ -9,8 +9,9 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.config.options import OptionSpec, get_option, omit
 from streaming_lakehouse.config.secrets import resolve_secrets
+from streaming_lakehouse.session import is_local
 from streaming_lakehouse.sinks import Sink, WriteRequest
-from streaming_lakehouse.sources import kafka as source
+from streaming_lakehouse.sources import kafka as source, kafka_offsets
 
 OWNER = "sink 'kafka'"
 _OWN_OPTIONS = ("topic",)
@@ -68,6 +69,14 @@ def fingerprint(spark: SparkSession, request: WriteRequest) -> dict[str, str]:
     return source.cluster_and_topic_ids(spark, OWNER, resolve_secrets(request.options), [topic(request)])
 
 
+def count(spark: SparkSession, request: WriteRequest) -> int | None:
+    """The records that the topic has received; unknown in a workspace, whose JVM is not accessible."""
+    if not is_local(spark):
+        return None
+    client = source.client_config(resolve_secrets(request.options))
+    return kafka_offsets.end_offset_sum(spark, client, topic(request))
+
+
 SINK = Sink(
     "kafka",
     OptionSpec(OWNER, ("kafka.", "topic")),
@@ -77,4 +86,5 @@ SINK = Sink(
     fingerprint=fingerprint,
     recomputes_on_replay=True,
     check=check,
+    count=count,
 )
