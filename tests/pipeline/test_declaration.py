@@ -121,11 +121,11 @@ def cyclic() -> Gold:
         ),
         (
             lambda: Pipeline("p", replace(EVENTS, dedup_key=("event_id", "number"), event_time="at")),
-            r"silver\.events: its schema has no number, at, which is a key or the event time",
+            r"silver\.events: its schema has no column number, at; say with dedup_key= which",
         ),
         (
             lambda: Pipeline("p", replace(EVENTS, transform=first, transformed_schema=T.StructType(SCHEMA.fields[:1]))),
-            "its schema has no time, which is a key or the event time",
+            "its schema has no column time; say with dedup_key=",
         ),
     ],
 )

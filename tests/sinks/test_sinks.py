@@ -258,12 +258,18 @@ def test_files_of_each_format(run_weather: RunWeather, advance_to: AdvanceTo, tm
     assert windows_of(of_files(tmp_path / "out" / HOURLY, form)) == closed_windows(tmp_path / "lake") != {}
 
 
+def as_after_a_run_without_rows(lake: Path) -> None:
+    """Silver has a checkpoint and no table: gold may run over it."""
+    (lake / "_checkpoints/weather/silver.weather_readings").mkdir(parents=True)
+
+
 def test_files_in_folders_by_a_column(run_weather: RunWeather, advance_to: AdvanceTo, tmp_path: Path) -> None:
     options = {"path": str(tmp_path / "out"), "format": "json", "partitionBy": "device"}
     advance_to("all")
     run_weather(steps=GOLD, sink="files", sink_options=options)
     folders = {folder.name for folder in (tmp_path / "out" / HOURLY).glob("device=*")}
     assert folders == {f"device={device}" for device, _ in closed_windows(tmp_path / "lake")}
+    as_after_a_run_without_rows(tmp_path / "new")
     with pytest.raises(LakehouseError, match=r"has no column 'devise' to partition by; did you mean 'device'"):
         run_weather(
             steps=GOLD, sink="files", sink_options={"path": str(tmp_path / "other"), "partitionBy": "devise"},
@@ -336,7 +342,10 @@ def test_memory_is_a_table_of_the_session(
         ("deltaa", {}, "there is no sink 'deltaa'; did you mean 'delta'"),
     ],
 )
-def test_invalid_options_are_refused(run_weather: RunWeather, sink: str, options: dict[str, str], message: str) -> None:
+def test_invalid_options_are_refused(
+    run_weather: RunWeather, tmp_path: Path, sink: str, options: dict[str, str], message: str
+) -> None:
+    as_after_a_run_without_rows(tmp_path / "lake")
     with pytest.raises(LakehouseError, match=message):
         run_weather(steps=GOLD, sink=sink, sink_options=options)
 

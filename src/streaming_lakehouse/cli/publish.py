@@ -61,7 +61,9 @@ class PublishJob:
         return FaultRates.from_options(self.options)
 
     def records(self) -> Iterator[Record]:
-        return generate_records(self.bronze.generator, seed=self.seed, start=self.start, end=self.end, rates=self.rates)
+        return generate_records(
+            self.bronze.event_generator, seed=self.seed, start=self.start, end=self.end, rates=self.rates
+        )
 
     @property
     def address(self) -> tuple[str, int]:
@@ -102,7 +104,7 @@ def check(job: PublishJob, to: str) -> None:
         job.target(to)
     _ = job.rows_per_file, job.is_compressed, job.partitions
     check_representable(
-        job.bronze.generator, seed=job.seed, end=job.end, rates=job.rates,
+        job.bronze.event_generator, seed=job.seed, end=job.end, rates=job.rates,
         hint="give a smaller --from-row, --rows or --seed",
     )  # fmt: skip
 

@@ -73,6 +73,14 @@ def options_of(table: str, options: Mapping[str, str], tables: Sequence[str]) ->
     return {**omit(common, own), **own}
 
 
+def shared_options(table: str, options: Mapping[str, str], tables: Sequence[str]) -> frozenset[str]:
+    """The names, in lower case, of the options that `table` shares with others of `tables`."""
+    if len(tables) == 1:
+        return frozenset()
+    own = {name[len(table) + 1 :].lower() for name in options if _table_of(name, tables) == table}
+    return frozenset({name.lower() for name in options if not _table_of(name, tables)} - own)
+
+
 def check_one_table(options: Mapping[str, str], one_table: Iterable[str], pipeline: str, tables: Sequence[str]) -> None:
     """Raises LakehouseError if several tables would share an option that names the records of a single one."""
     shared = {name.lower() for name in one_table}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from streaming_lakehouse.config.options import options_of
+from streaming_lakehouse.config.options import options_of, shared_options
 from streaming_lakehouse.config.storage import Storage, Table
 from streaming_lakehouse.config.triggers import Trigger
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
@@ -38,6 +38,9 @@ class RunPlan:
         if self.mode not in (None, *OUTPUT_MODES):
             raise LakehouseError(f"there is no output mode {self.mode!r}{did_you_mean(str(self.mode), OUTPUT_MODES)}")
         _ = self.source, self.sink, self.steps
+        for step in self.steps:
+            if step.reads_source and self.source.is_synthetic:
+                _ = self.read_request(step).bronze.event_generator
 
     @cached_property
     def source(self) -> Source:
@@ -105,5 +108,7 @@ class RunPlan:
         """What the source is asked to read for a bronze table, or for the hot path."""
         bronze = step.makes.input.source if isinstance(step.makes, HotPath) else step.makes
         assert isinstance(bronze, Bronze)
-        options = options_of(bronze.table, self.options, [each.table for each in self.pipeline.bronze])
-        return ReadRequest(self.pipeline.name, bronze, options, self.trigger)
+        tables = [each.table for each in self.pipeline.bronze]
+        options = options_of(bronze.table, self.options, tables)
+        shared = shared_options(bronze.table, self.options, tables)
+        return ReadRequest(self.pipeline.name, bronze, options, self.trigger, shared)

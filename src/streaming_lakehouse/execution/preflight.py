@@ -18,7 +18,7 @@ from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.supervisor import late_drops_message
 from streaming_lakehouse.layers import gold, validation
 from streaming_lakehouse.layers.parsing import check_readable
-from streaming_lakehouse.pipeline import Gold, Silver, State
+from streaming_lakehouse.pipeline import Bronze, Gold, Silver, State
 from streaming_lakehouse.pipeline.steps import Step, pipeline_steps
 from streaming_lakehouse.session import check_storage_visible, detect_compute
 from streaming_lakehouse.sinks import DEFAULT_SINK, delta
@@ -80,6 +80,33 @@ def _check_resumable(plan: RunPlan, step: Step) -> None:
         raise LakehouseError(
             f"source {plan.source.name!r} cannot be replayed, so no run can resume {checkpoint}; use another --root"
         )
+
+
+def check_inputs(plan: RunPlan, spark: SparkSession) -> None:
+    """Raises LakehouseError where a step reads a table that no run has made: probably the root is mistyped.
+
+    A step that has found nothing to read leaves a checkpoint and no table.
+    """
+    for step in plan.steps:
+        upstream = () if step.reads_source else step.makes.inputs
+        for source in (Step(each) for each in upstream if isinstance(each, Bronze | Silver)):
+            if source.name in {each.name for each in plan.steps}:
+                continue
+            table = plan.storage.table(source.layer, source.table)
+            checkpoint = Path(plan.storage.checkpoint(plan.pipeline.name, source.name))
+            if not delta.exists(spark, table) and not checkpoint.exists():
+                raise LakehouseError(
+                    f"step {step.name!r} reads {table.location}, which does not exist and which no run has written; "
+                    f"give the --root or --catalog of the run that has, or run step {source.name!r} first"
+                )
+
+
+def warn_changed_records(plan: RunPlan) -> None:
+    """Warns of records that changed after they were read, such as lines that were added to a file."""
+    for step in plan.steps:
+        checkpoint = plan.checkpoint(step) if step.reads_source else None
+        if checkpoint and (text := plan.source.warning(checkpoint)):
+            log.warning("%s", text)
 
 
 def check_step(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> None:

@@ -39,12 +39,16 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
     with catch_signals():  # one that arrives while Spark starts is handled once queries can be stopped
         spark = get_session()
     with ExitStack() as locks, catch_signals():  # again, since pyspark installs its own handler for Ctrl-C
+        preflight.check_inputs(plan, spark)
         for step in plan.steps:
             if checkpoint := plan.checkpoint(step):
                 locks.enter_context(_locked(plan, spark, step, checkpoint))
                 preflight.check_step(plan, spark, step, checkpoint)
+        if not plan.trigger.is_available_now:  # which has its end soon
+            preflight.warn_changed_records(plan)
         is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop)
         preflight.record_created_topic_ids(plan, spark)
+        preflight.warn_changed_records(plan)
     return is_done
 
 

@@ -39,8 +39,8 @@ def check_reserved_columns(silver: Silver) -> None:
     for name in (*silver.schema.names, *silver.event_schema.names):
         if name.lower() in RESERVED_COLUMNS:  # Spark compares names without case
             raise LakehouseError(
-                f"{silver.table}: no column of the event can be called {name!r}; the pipeline's own columns are "
-                f"{', '.join(sorted(RESERVED_COLUMNS))}"
+                f"{silver.table}: no column of the event can be called {name!r}, since one of its record is; choose "
+                f"another name, and give the record's with json=. Taken are {', '.join(sorted(RESERVED_COLUMNS))}"
             )
 
 

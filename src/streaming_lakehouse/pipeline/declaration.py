@@ -46,14 +46,24 @@ class State(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Bronze:
-    """Every record of one event kind, unmodified. `generator` makes such records for demos and tests."""
+    """Every record of one event kind, unmodified. `generator` makes such records for demos and tests, where wanted."""
 
     table: str
-    generator: EventGenerator
+    generator: EventGenerator | None = None
 
     @property
     def inputs(self) -> tuple[()]:
         return ()
+
+    @property
+    def event_generator(self) -> EventGenerator:
+        """The generator. Raises LakehouseError where the table has none."""
+        if self.generator is None:
+            raise LakehouseError(
+                f"bronze.{self.table} has no generator of synthetic events; choose another source, such as --source "
+                "files --option path=…, or declare Bronze(…, generator=…)"
+            )
+        return self.generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +109,10 @@ class Silver:
         """
         time = self.event_time
         return (
-            *(expect_or_quarantine(f"{key}_is_present", f"CAST({key} AS STRING) <> ''") for key in self.dedup_key),
-            expect_or_quarantine(f"{time}_is_present", f"{time} IS NOT NULL"),
+            *(expect_or_quarantine(f"{key}_is_present", f"CAST(`{key}` AS STRING) <> ''") for key in self.dedup_key),
+            expect_or_quarantine(f"{time}_is_present", f"`{time}` IS NOT NULL"),
             expect_or_quarantine(
-                f"{time}_is_not_before_1970", f"{time} IS NULL OR {time} >= TIMESTAMP '1970-01-01T00:00:00Z'"
+                f"{time}_is_not_before_1970", f"`{time}` IS NULL OR `{time}` >= TIMESTAMP '1970-01-01T00:00:00Z'"
             ),
             *self.expectations,
         )
@@ -337,4 +347,7 @@ def _check_silver(name: str, silver: Silver) -> None:
     for schema in (silver.schema, silver.event_schema):
         lacking = [key for key in (*silver.dedup_key, silver.event_time) if key not in schema.names]
         if lacking:
-            raise LakehouseError(f"{name}: its schema has no {', '.join(lacking)}, which is a key or the event time")
+            raise LakehouseError(
+                f"{name}: its schema has no column {', '.join(lacking)}; say with dedup_key= which columns identify an "
+                "event, and with event_time= when it happened"
+            )

@@ -19,16 +19,24 @@ _CONNECT_SECONDS = 5
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """Which records to read: those of `bronze` in the pipeline of that name. `options` are the source's own."""
+    """Which records to read: those of `bronze` in the pipeline of that name. `options` are the source's own.
+
+    `shared` are the names, in lower case, of the options that the pipeline's other bronze tables have too.
+    """
 
     pipeline: str
     bronze: Bronze
     options: Mapping[str, str]
     trigger: Trigger
+    shared: frozenset[str] = frozenset()
 
 
 def _no_fingerprint(spark: SparkSession, request: ReadRequest) -> dict[str, str]:
     return {}
+
+
+def _no_warning(checkpoint: str) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -38,8 +46,9 @@ class Source:
     `address` identifies the topic, folder or seed that a checkpoint's offsets refer to. It raises LakehouseError if
     the options name none. `fingerprint` holds the known ids that distinguish it from another one of the same name,
     such as a topic that was deleted and recreated. `one_table` holds the options that name the records of a single
-    bronze table. `is_bounded` is false if available-now would never end, `is_replayable` if records that were sent
-    once cannot be read again.
+    bronze table. `warning` returns what is to be said of records that changed after a checkpoint's query has read them,
+    None if nothing. `is_bounded` is false if available-now would never end, `is_replayable` if records that were sent
+    once cannot be read again; `is_synthetic` is true if they come from the bronze table's generator.
     """
 
     name: str
@@ -49,7 +58,9 @@ class Source:
     one_table: tuple[str, ...] = ()
     is_bounded: bool = True
     is_replayable: bool = True
+    is_synthetic: bool = False
     fingerprint: Callable[[SparkSession, ReadRequest], dict[str, str]] = _no_fingerprint
+    warning: Callable[[str], str | None] = _no_warning
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises LakehouseError for an unknown option, an invalid value, or a credential in plaintext."""

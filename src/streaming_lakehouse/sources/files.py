@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
+from streaming_lakehouse.checkpointing import file_log
 from streaming_lakehouse.config.options import OptionSpec, get_option, require_option
 from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.config.storage import local_path
@@ -53,12 +54,13 @@ _CREDENTIALS = tuple(
     f"cloudFiles.{name}" for name in ("clientSecret", "connectionString", "awsSecretKey", "privateKey")
 )
 _MIB = 1024 * 1024
+_MAX_NAMED = 5  # files that a warning names
 
 log = logging.getLogger(__name__)
 
 
 def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
-    """The lines of the files below `<path>/<bronze table>/`, each once, unmodified (without the line feed).
+    """The lines of the files below `landing_folder`, each once, unmodified (without the line feed).
 
     Names that start with `_` or `.` are ignored: writers rename a file to its final name, so that a partial one is
     never read. So are names that end in `._COPYING_`, which Hadoop uses for incomplete copies. Files that end in .gz,
@@ -126,11 +128,21 @@ def _auto_loader_options(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def landing_folder(request: ReadRequest) -> str:
-    """The folder of the bronze table's files below `path`, which is local or in the workspace's storage."""
+    """The folder of the bronze table's files, local or in the workspace's storage: `<path>/<bronze table>`.
+
+    It is `path` itself where that has files, no folder of this name, and is not the path of other tables too.
+    """
     path = require_option("source 'files'", request.options, "path").rstrip("/")
     if "://" not in path and not on_databricks():
         path = str(local_path("--option path", path))
-    return f"{path}/{request.bronze.table}"
+    folder = f"{path}/{request.bronze.table}"
+    is_own = "path" not in request.shared and not Path(folder).is_dir() and _has_files(Path(path))
+    return path if is_own else folder
+
+
+def _has_files(folder: Path) -> bool:
+    """True where Spark would read a file in the folder itself."""
+    return folder.is_dir() and any(each.is_file() and each.name[0] not in "_." for each in folder.iterdir())
 
 
 def _escape_glob(folder: str) -> str:
@@ -142,8 +154,24 @@ def address(request: ReadRequest) -> dict[str, str]:
     """The folder. Raises LakehouseError if it does not exist."""
     folder = landing_folder(request)
     if "://" not in folder and not on_databricks() and not Path(folder).is_dir():
-        raise LakehouseError(f"source 'files': there is no folder {folder}; create it, or give another --option path=…")
+        raise LakehouseError(
+            f"source 'files': there is no folder {folder}, and {Path(folder).parent} has no files of this table alone; "
+            "create it, or give another --option path=…"
+        )
     return {"path": folder}
 
 
-SOURCE = Source("files", OptionSpec("source 'files'", _ACCEPTS, _MINIMUMS, _BOOLEANS), read, address)
+def warning(checkpoint: str) -> str | None:
+    """Which files have changed since the checkpoint's query has read them; None where there are none."""
+    changed = file_log.changed_files(checkpoint)
+    if not changed:
+        return None
+    names = ", ".join(map(str, changed[:_MAX_NAMED])) + (", …" if len(changed) > _MAX_NAMED else "")
+    files = "1 file has" if len(changed) == 1 else f"{len(changed):,} files have"
+    return (
+        f"source 'files': {files} changed after being read, and a file is read once, by its name; copy to a new name "
+        f"what is to be read again (known events are duplicates then), and remove the old file: {names}"
+    )
+
+
+SOURCE = Source("files", OptionSpec("source 'files'", _ACCEPTS, _MINIMUMS, _BOOLEANS), read, address, warning=warning)

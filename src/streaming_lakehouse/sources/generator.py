@@ -31,7 +31,7 @@ def address(request: ReadRequest) -> dict[str, str]:
     """The seed. Raises LakehouseError for an invalid rate, and for rows that cannot be represented."""
     config = GeneratorConfig.from_options(request.pipeline, request.bronze.table, request.options)
     check_representable(
-        request.bronze.generator, seed=config.seed, end=config.rows or 0, rates=config.rates,
+        request.bronze.event_generator, seed=config.seed, end=config.rows or 0, rates=config.rates,
         hint="give a smaller --option numRows=… or seed=…",
     )  # fmt: skip
     return {"seed": str(config.seed)}
@@ -42,4 +42,4 @@ _OPTIONS = OptionSpec(
     ("numRows", "seed", "rowsPerSecond", "maxRowsPerTrigger", "numPartitions", *FAULT_RATE_OPTIONS),
     {"numRows": 0, "seed": 0, "maxRowsPerTrigger": 1, "numPartitions": 1},
 )
-SOURCE = Source("generator", _OPTIONS, read, address)
+SOURCE = Source("generator", _OPTIONS, read, address, is_synthetic=True)

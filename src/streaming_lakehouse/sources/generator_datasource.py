@@ -77,7 +77,7 @@ class GeneratorReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def read(self, partition: InputPartition) -> Iterator[tuple[object, ...]]:
         assert isinstance(partition, RowRange)
         config = self._config
-        generator = load_pipeline(config.pipeline).bronze_table(config.table).generator
+        generator = load_pipeline(config.pipeline).bronze_table(config.table).event_generator
         records = generate_records(
             generator, seed=config.seed, start=partition.start, end=partition.end, rates=config.rates
         )

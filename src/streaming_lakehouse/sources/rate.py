@@ -45,7 +45,7 @@ def _event_mapper(request: ReadRequest) -> Callable[[Iterator[pa.RecordBatch]], 
     def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        generator = load_pipeline(pipeline).bronze_table(table).generator
+        generator = load_pipeline(pipeline).bronze_table(table).event_generator
         for batch in batches:
             rows = batch["value"].to_pylist()
             records = [
@@ -67,7 +67,7 @@ def address(request: ReadRequest) -> dict[str, str]:
     """The seed. Raises LakehouseError for an invalid rate, and for a seed whose rows cannot be represented."""
     seed, rates = _seed(request), FaultRates.from_options(request.options)
     check_representable(
-        request.bronze.generator, seed=int(seed), end=0, rates=rates, hint="give a smaller --option seed=…"
+        request.bronze.event_generator, seed=int(seed), end=0, rates=rates, hint="give a smaller --option seed=…"
     )
     return {"seed": seed}
 
@@ -78,9 +78,8 @@ _MINIMUMS = {"rowsPerSecond": 1, "rowsPerBatch": 1, "numPartitions": 1, "advance
 def _source(form: str, options: tuple[str, ...]) -> Source:
     names = (*options, "seed", *FAULT_RATE_OPTIONS)
     minimums = {name: minimum for name, minimum in _MINIMUMS.items() if name in names}
-    return Source(
-        form, OptionSpec(f"source {form!r}", names, minimums), _read(form, options), address, is_bounded=False
-    )
+    spec = OptionSpec(f"source {form!r}", names, minimums)
+    return Source(form, spec, _read(form, options), address, is_bounded=False, is_synthetic=True)
 
 
 RATE, MICRO_BATCH = _source("rate", _RATE), _source("rate-micro-batch", _MICRO_BATCH)

@@ -1,0 +1,48 @@
+"""Which files a checkpoint's query has read: the log of Spark's file stream, in `sources/0` of the checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_COMPACT = ".compact"
+
+
+def changed_files(checkpoint: str) -> list[Path]:
+    """The local files whose time of modification differs from what it was when Spark listed them.
+
+    Spark reads a file once, by its name: lines that were added or replaced since then are not read. Files that are
+    gone have not changed: sources archive or delete what was read.
+    """
+    changed = []
+    for uri, listed_ms in _files_read(Path(checkpoint) / "sources" / "0"):
+        parts = urlsplit(uri)
+        if parts.scheme not in ("", "file"):
+            continue
+        file = Path(unquote(parts.path))
+        try:
+            modified_ms = file.stat().st_mtime_ns // 1_000_000
+        except OSError:
+            continue
+        if modified_ms != listed_ms:
+            changed.append(file)
+    return changed
+
+
+def _files_read(log: Path) -> Iterator[tuple[str, int]]:
+    """URI and time of modification in milliseconds of each file, as Spark's log has them.
+
+    Every tenth entry of the log is compacted: it holds all entries before it.
+    """
+    entries = {int(each.name.removesuffix(_COMPACT)): each for each in log.glob("[0-9]*") if _is_entry(each)}
+    compacted = max((batch for batch, file in entries.items() if file.suffix == _COMPACT), default=-1)
+    for batch in sorted(batch for batch in entries if batch >= compacted):
+        for line in entries[batch].read_text().splitlines()[1:]:  # the first is the format's version
+            entry = json.loads(line)
+            yield entry["path"], entry["timestamp"]
+
+
+def _is_entry(file: Path) -> bool:
+    return file.name.removesuffix(_COMPACT).isdigit()
