@@ -4,10 +4,11 @@
 # MAGIC
 # MAGIC Looks at what `lakehouse run weather` has written: where each record went, why some are in quarantine, and what
 # MAGIC the gold tables contain. It writes nothing. In a workspace, fill in the widgets above; on a laptop, set
-# MAGIC `LAKEHOUSE_ROOT` to the folder that was given as `--root`.
+# MAGIC `LAKEHOUSE_ROOT` to the folder that was given as `--root`. The notebook may be started from its own folder.
 
 # COMMAND ----------
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,8 @@ if "dbutils" in globals():
     dbutils.widgets.text("schema_prefix", "")  # noqa: F821
     storage = Storage.resolve(None, dbutils.widgets.get("catalog"), dbutils.widgets.get("schema_prefix"))  # noqa: F821
 else:
-    storage = Storage.resolve()
+    project = Path.cwd() if Path("src").is_dir() else Path.cwd().parent  # a notebook runs in its own folder
+    storage = Storage(root=project / os.environ.get("LAKEHOUSE_ROOT", ".lakehouse"))
 
 spark = get_session()
 show = globals().get("display", lambda rows: rows.show(20, truncate=False))

@@ -126,8 +126,18 @@ def test_a_training_that_hangs_is_killed(
 ) -> None:
     """With all processes that it started."""
     monkeypatch.setattr(cds_archive, "TRAINING_TIMEOUT_S", 1)
+    monkeypatch.setattr(cds_archive, "EXIT_TIMEOUT_S", 1)
     assert cds_archive.build(["sh", "-c", "cat /dev/zero >/dev/null & wait"]) is None
     assert "more than 1 s" in capfd.readouterr().err
+
+
+def test_a_training_that_takes_too_long_leaves_what_it_has(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its JVM, here a shell, ends when the command does, and writes the archive at its end."""
+    jvm = f'read line; echo archive > "${cds_archive.TRAINING_VARIABLE}"'
+    command = f"import subprocess; subprocess.Popen(['sh', '-c', {jvm!r}], stdin=subprocess.PIPE).wait()"
+    monkeypatch.setattr(cds_archive, "TRAINING_TIMEOUT_S", 1)
+    archive = cds_archive.build([sys.executable, "-c", command])
+    assert archive is not None and archive.read_text() == "archive\n"
 
 
 def test_another_class_path_is_another_archive(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

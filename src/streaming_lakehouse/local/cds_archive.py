@@ -23,6 +23,7 @@ from streaming_lakehouse.local.java import java_home, java_version
 
 TRAINING_VARIABLE = "LAKEHOUSE_ARCHIVE_TRAINING"
 TRAINING_TIMEOUT_S = 300
+EXIT_TIMEOUT_S = 120  # for the JVM to write the archive, which takes seconds
 UNUSED_AFTER_S = 7 * 24 * 3600
 _TRAINING = (sys.executable, "-m", "streaming_lakehouse.cli.cds_training")
 
@@ -87,12 +88,14 @@ def _run(command: Sequence[str], draft: Path) -> None:
     ) as training:
         try:
             # Waits for the end of the output: the JVM outlives the command and writes the archive at its exit.
-            output, _ = training.communicate(timeout=TRAINING_TIMEOUT_S)
+            output, _ = _end_of_output(training)
         except BaseException as error:
             os.killpg(training.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise LakehouseError(f"the training took more than {TRAINING_TIMEOUT_S} s") from error
             raise
+    if training.returncode == -signal.SIGKILL and draft.is_file():
+        return
     if training.returncode != 0 or not draft.is_file():
         lines = output.decode(errors="replace").splitlines()
         # Without the indented stack frames of a Java exception.
@@ -100,6 +103,19 @@ def _run(command: Sequence[str], draft: Path) -> None:
         raise LakehouseError(
             f"the training exited with status {training.returncode} and wrote no archive: {messages[-1]}"
         )
+
+
+def _end_of_output(training: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """Waits until the training and its JVM have ended.
+
+    Where it takes too long, only the command is killed. Its JVM then ends too, and writes an archive of the classes
+    that it has loaded so far: on a slow machine most of them.
+    """
+    try:
+        return training.communicate(timeout=TRAINING_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        training.kill()
+        return training.communicate(timeout=EXIT_TIMEOUT_S)
 
 
 def class_path() -> list[str]:
