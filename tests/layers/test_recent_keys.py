@@ -22,7 +22,14 @@ def known(recent: RecentKeys, *entries: tuple[int, int], since: int = 0) -> list
 
 def test_a_key_is_known_only_with_both_of_its_hashes() -> None:
     recent = RecentKeys(keys((1, 10, 0), (1, 11, 0), (2, 20, 0)))
-    assert known(recent, (1, 10), (1, 11), (1, 12), (2, 10), (2, 20), (3, 30)) == [True, True, False, False, True, False]
+    assert known(recent, (1, 10), (1, 11), (1, 12), (2, 10), (2, 20), (3, 30)) == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_key_of_an_event_before_the_watermark_is_not_known() -> None:

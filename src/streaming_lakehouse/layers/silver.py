@@ -17,8 +17,8 @@ from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.layers import acceptance, recent_keys, small_batch
 from streaming_lakehouse.layers.acceptance import JudgedBatch
-from streaming_lakehouse.layers.recent_keys import MAX_KEYS, Keys, RecentKeys
 from streaming_lakehouse.layers.counts import BatchCounts
+from streaming_lakehouse.layers.recent_keys import MAX_KEYS, Keys, RecentKeys
 from streaming_lakehouse.layers.validation import is_valid, schema, validate
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.pipeline.expectations import Expectation
