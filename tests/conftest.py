@@ -68,7 +68,7 @@ def spark() -> SparkSession:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with Broker(tmp_path_factory.mktemp("broker")) as running:
+    with Broker(tmp_path_factory.mktemp("bröker")) as running:
         yield running
 
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from streaming_lakehouse.config.spark_settings import REQUIRED_SETTINGS
 from streaming_lakehouse.errors import LakehouseError
 
 if TYPE_CHECKING:  # imported in the functions otherwise: prestart_jvm() must run before this slow import
@@ -17,12 +18,6 @@ if TYPE_CHECKING:  # imported in the functions otherwise: prestart_jvm() must ru
     from streaming_lakehouse.config.storage import Storage
 
 APP_NAME = "streaming-lakehouse"
-
-# Each of these can be set on a running session, on Connect and on serverless too.
-RUNTIME_CONF = {
-    # Results must not depend on the machine's time zone.
-    "spark.sql.session.timeZone": "UTC",
-}
 
 
 def prestart_jvm() -> None:
@@ -39,7 +34,11 @@ def prestart_jvm() -> None:
 
 
 def get_session() -> SparkSession:
-    """The session of this process; created on the first call, the same one afterwards."""
+    """The session of this process; created on the first call, the same one afterwards.
+
+    It has REQUIRED_SETTINGS, whatever the cluster or an earlier user of the session has set.
+    Raises LakehouseError where one of them has another value that cannot be changed.
+    """
     from pyspark.sql import SparkSession
 
     if on_databricks():
@@ -50,9 +49,26 @@ def get_session() -> SparkSession:
         session = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     else:
         session = _local()
-    for name, value in RUNTIME_CONF.items():
-        session.conf.set(name, value)
+    for name, value in REQUIRED_SETTINGS.items():
+        _require_setting(session, name, value)
     return session
+
+
+def _require_setting(session: SparkSession, name: str, value: str) -> None:
+    from pyspark.errors import PySparkException
+
+    try:
+        session.conf.set(name, value)
+    except PySparkException as error:
+        try:
+            found = session.conf.get(name)
+        except PySparkException:
+            return  # serverless compute hides most settings from everybody, and has Spark's defaults
+        if found is not None and found.lower() != value.lower():
+            raise LakehouseError(
+                f"the Spark setting {name} is {found} here and cannot be changed by a run, which needs {value}; "
+                "correct it in the configuration of the compute"
+            ) from error
 
 
 def on_databricks() -> bool:
@@ -131,7 +147,9 @@ def _local() -> SparkSession:
     for name, value in local_conf(cores=_cores(), memory_mib=jvm.heap_mib()).items():
         builder = builder.config(name, value)
     with jvm.gateway():
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
+    jvm.check_file_names(session)
+    return session
 
 
 def _cores() -> int:
@@ -143,6 +161,8 @@ def local_conf(*, cores: int, memory_mib: int) -> dict[str, str]:
     """The Spark configuration of a local session, each entry for a measured or named reason."""
     return {
         "spark.master": f"local[{cores}]",
+        # Whatever SPARK_API_MODE says: a local session needs its JVM.
+        "spark.api.mode": "classic",
         "spark.driver.memory": f"{memory_mib}m",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",

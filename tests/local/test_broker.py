@@ -51,12 +51,13 @@ def has_ended(pid: int, timeout_s: float) -> bool:
 def test_topics_and_records_outlive_a_restart(tmp_path: Path) -> None:
     """A broker restarted on the same folder has the same port, topics and records, large ones too."""
     large = os.urandom(10_000_000)
-    with Broker(tmp_path / "kafka") as first:
+    with Broker(tmp_path / "Köln 東京") as first:
         create_topic(first.bootstrap_servers, "readings", 1)
         produce(first, "readings", b"one", large)
         assert first.pid is not None
     assert first.pid is None
-    with Broker(tmp_path / "kafka") as second:
+    assert (tmp_path / "Köln 東京" / "log" / "meta.properties").is_file()
+    with Broker(tmp_path / "Köln 東京") as second:
         assert second.bootstrap_servers == first.bootstrap_servers
         assert consume(second, "readings", 2) == [b"one", large]
 

@@ -100,10 +100,31 @@ def validate_identifier(what: str, name: str) -> str:
 
 
 def local_path(option: str, text: str) -> Path:
-    """The absolute path of `text`. Raises LakehouseError if it has a scheme or a `..`."""
+    """The absolute path of `text`. Raises LakehouseError if it has a scheme or a `..`, or if Java cannot open it."""
     if "://" in text or ".." in Path(text).parts:
         raise LakehouseError(f"{option} {text!r}: give a plain local path, without a scheme and without '..'")
-    return expand_user(option, text).absolute()
+    check_working_folder()
+    path = expand_user(option, text).absolute()
+    if not is_utf8(os.fsencode(path)):
+        raise LakehouseError(f"{option} {os.fsencode(path)!r} is not UTF-8, so Java cannot open it; rename it")
+    return path
+
+
+def check_working_folder() -> None:
+    """Raises LakehouseError if the folder that this process works in has been removed: Java refuses to start there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise LakehouseError("the working folder has been removed; change to one that exists") from error
+
+
+def is_utf8(name: bytes) -> bool:
+    """True for a name that Java can open. An operating system accepts any bytes."""
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def expand_user(option: str, text: str | Path) -> Path:

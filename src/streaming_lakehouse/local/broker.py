@@ -14,6 +14,7 @@ from typing import Self
 
 from streaming_lakehouse.config.storage import translate_write_errors
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.local import surroundings
 from streaming_lakehouse.local.jars import jars
 from streaming_lakehouse.local.java import java_home
 from streaming_lakehouse.local.ports import HOST, free_port, is_free
@@ -66,16 +67,19 @@ class Broker:
         self._end(signal.SIGKILL)
         with translate_write_errors("--data", self.data_dir):
             config, log_start = self._prepare()
+        environment = surroundings.environment(os.environ)
         if not (self.data_dir / "log" / "meta.properties").exists():
             with self.log_path.open("ab") as log:
                 command = _java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config))
-                if subprocess.run(command, stdout=log, stderr=log, timeout=START_TIMEOUT_S, check=False).returncode:
+                if subprocess.run(
+                    command, stdout=log, stderr=log, env=environment, timeout=START_TIMEOUT_S, check=False
+                ).returncode:
                     raise self._failure("its storage could not be formatted", log_start)
         with self.log_path.open("ab") as log:
             # A new session: Ctrl-C in a terminal reaches the streams, which still need the broker to stop.
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _PARENT_WATCHDOG, "broker", *_java("kafka.Kafka", str(config))],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
         self._wait_until_ready(log_start)
 
@@ -87,7 +91,7 @@ class Broker:
         self.port = self._chosen_port()
         config = self.data_dir / "server.properties"
         properties = _server_properties(self.data_dir, self.port) | self.properties
-        config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        config.write_text("".join(f"{key}={_escape(value)}\n" for key, value in properties.items()))
         with self.log_path.open("ab") as log:
             return config, log.tell()
 
@@ -210,8 +214,16 @@ def _server_properties(data_dir: Path, port: int) -> dict[str, str]:
     }
 
 
+def _escape(value: str) -> str:
+    """The value for a file that Java reads as Latin-1, with a backslash as its escape character."""
+    utf16 = value.replace("\\", "\\\\").encode("utf-16-be")
+    units = (int.from_bytes(utf16[i : i + 2]) for i in range(0, len(utf16), 2))
+    return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in units)
+
+
 def _java(*arguments: str) -> list[str]:
     class_path = os.pathsep.join(map(str, jars("broker")))
     # Without a configuration file log4j prints errors only, to standard output.
     options = ["-Xmx512m", "-XX:+ExitOnOutOfMemoryError", "-Dorg.apache.logging.log4j.level=WARN"]
+    options += surroundings.system_properties()
     return [str(java_home() / "bin" / "java"), *options, "-cp", class_path, *arguments]

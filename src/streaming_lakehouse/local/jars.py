@@ -97,7 +97,7 @@ def _fetch(locked: Sequence[LockedJar], folder: Path) -> None:
 
 
 def _complete(locked: Sequence[LockedJar], folder: Path) -> bool:
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         return all(jar.path_in(folder).stat().st_size == jar.size for jar in locked)
     return False
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib.metadata import version as package_version
 from pathlib import Path
 
+from streaming_lakehouse.config.storage import translate_write_errors
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.cache import cache_dir
 
@@ -91,9 +92,10 @@ def _wrapped(packaged: Path) -> Path:
     home = cache_dir() / "java" / f"{_PACKAGE}-{package_version(_PACKAGE)}"
     wrapper, text = home / "bin" / "java", _WRAPPER.format(java=shlex.quote(str(packaged / "bin" / "java")))
     # Rewritten when the package has moved, as from one virtual environment to the next.
-    if not wrapper.is_file() or wrapper.read_text() != text:
-        _write(home / "release", (packaged / "release").read_text(), mode=0o644)
-        _write(wrapper, text, mode=0o755)
+    with translate_write_errors("LAKEHOUSE_CACHE", home):
+        if not wrapper.is_file() or wrapper.read_text() != text:
+            _write(home / "release", (packaged / "release").read_text(), mode=0o644)
+            _write(wrapper, text, mode=0o755)
     return home
 
 

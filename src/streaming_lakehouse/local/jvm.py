@@ -6,6 +6,7 @@ for it. Here Python assembles the command line, and passes the JVM's port to pys
 
 import atexit
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,13 +14,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from streaming_lakehouse.config.storage import check_working_folder
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.local import cds_archive, java
+from streaming_lakehouse.local import cds_archive, java, surroundings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 OPTIONS_VARIABLE, HEAP_VARIABLE = "LAKEHOUSE_JAVA_OPTIONS", "LAKEHOUSE_HEAP_MIB"
+PIN_VARIABLE = "PYSPARK_PIN_THREAD"  # with another value pyspark would not understand the JVM
 PORT_VARIABLE, SECRET_VARIABLE = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
 
 # Spark's own list (org.apache.spark.launcher.JavaModuleOptions) except --add-modules=jdk.incubator.vector: only the
@@ -50,7 +57,8 @@ MODULE_OPTIONS = (
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
 )
-_MAIN = ("org.apache.spark.deploy.SparkSubmit", "pyspark-shell")
+# What SparkSubmit starts for pyspark, without its search for the settings of another Spark.
+_MAIN = ("org.apache.spark.api.python.PythonGatewayServer",)
 
 # C2, Java's optimizing compiler, starts here after ten times its default number of calls. It took a third of the
 # CPU time up to the first commit, most of it for code that soon ran no more; per-row code still reaches the threshold.
@@ -84,6 +92,7 @@ _CODE_CACHE = "-XX:ReservedCodeCacheSize=512m"
 # As with pyspark's launcher, the JVM ignores Ctrl-C: a run stops at a batch boundary, for which it needs the JVM.
 # The shell sets the trap, since Python code between fork and exec is unsafe with threads.
 _IGNORE_SIGINT = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
+_CAUSE = re.compile(r'(?:Caused by|Exception in thread "[^"]*")[: ]+')
 _GENERIC_ERRORS = ("Error: Could not create the Java", "Error: A fatal exception has occurred")
 # Each batch of transformWithState in Python prints several lines about its worker, each with an empty one after it.
 _STATEFUL_WORKER = (b"Streaming TransformWithStateIn", b"Starting Streaming TransformWithStateIn")
@@ -99,6 +108,8 @@ class Jvm:
     process: subprocess.Popen[bytes]
     folder: Path
     connection: tuple[int, str] | None = None  # port and secret, once it is up
+    errors: list[bytes] = field(default_factory=list)  # lines of its standard error while it boots
+    forwarding: threading.Thread | None = None
 
     def connect(self) -> tuple[int, str]:
         """Waits until the JVM is up; returns port and secret. Raises LakehouseError if it has ended instead."""
@@ -108,12 +119,32 @@ class Jvm:
                 self.connection = int.from_bytes(content[:4]), content[8:].decode()
                 shutil.rmtree(self.folder, ignore_errors=True)
             elif self.process.poll() is not None:
-                raise LakehouseError(
-                    f"Java did not start: {_startup_error() or f'exit status {self.process.returncode}'}"
-                )
+                raise LakehouseError(f"Java did not start: {self._reason()}")
             else:
                 time.sleep(_POLL_SECONDS)
         return self.connection
+
+    def _reason(self) -> str:
+        """Why it has ended: what it printed last, else what Java prints at a second start."""
+        if self.forwarding:
+            self.forwarding.join()
+        return _cause(self.errors) or _startup_error() or f"exit status {self.process.returncode}"
+
+    def forward_errors(self) -> None:
+        """Copies its standard error to that of this process, without what Spark's stateful workers print.
+
+        While it boots the lines are held back: should it end, one of them is the reason, and the others are a stack
+        trace.
+        """
+        assert self.process.stderr is not None
+        was_dropped = False
+        for line in self.process.stderr:
+            was_dropped = line.startswith(_STATEFUL_WORKER) or (was_dropped and not line.strip())
+            if not was_dropped:
+                self.errors.append(line)
+            while self.connection and self.errors:
+                with suppress(OSError):  # a closed terminal is no reason to stop the JVM
+                    os.write(2, self.errors.pop(0))
 
     def end(self) -> None:
         """Kills the JVM; only for one that is not in use."""
@@ -128,26 +159,18 @@ _jvms: list[Jvm] = []  # at most one; never removed once in use, since its stand
 def start() -> Jvm:
     """The JVM of this process; the first call starts it, without waiting until it is up."""
     if not _jvms:
+        check_working_folder()
         command = _command()
         folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
         process = subprocess.Popen(
             [*_IGNORE_SIGINT, *command], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(folder)
         )
-        threading.Thread(target=_forward_errors, args=(process,), daemon=True).start()
-        _jvms.append(Jvm(process, folder))
+        started = Jvm(process, folder)
+        started.forwarding = threading.Thread(target=started.forward_errors, daemon=True)
+        started.forwarding.start()
+        _jvms.append(started)
         _remove_stale_folders()
     return _jvms[0]
-
-
-def _forward_errors(process: subprocess.Popen[bytes]) -> None:
-    """Copies the JVM's standard error to that of this process, without what Spark's stateful workers print."""
-    assert process.stderr is not None
-    was_dropped = False
-    for line in process.stderr:
-        was_dropped = line.startswith(_STATEFUL_WORKER) or (was_dropped and not line.strip())
-        if not was_dropped:
-            with suppress(OSError):  # a closed terminal is no reason to stop the JVM
-                os.write(2, line)
 
 
 def _remove_stale_folders() -> None:
@@ -184,11 +207,34 @@ def gateway() -> Iterator[None]:
         port, secret = start().connect()
     finally:
         stop_unused()
-    os.environ |= {PORT_VARIABLE: str(port), SECRET_VARIABLE: secret}
+    os.environ |= {PORT_VARIABLE: str(port), SECRET_VARIABLE: secret, PIN_VARIABLE: "true"}
     try:
+        _prepare_connection()
         yield
     finally:
         del os.environ[PORT_VARIABLE], os.environ[SECRET_VARIABLE]
+
+
+def _prepare_connection() -> None:
+    """Connects pyspark, and gives Hadoop a user where the operating system has none: it would refuse each file."""
+    from pyspark import SparkContext
+
+    SparkContext._ensure_initialized()
+    java_side: Any = SparkContext._jvm
+    if name := surroundings.unnamed_user():
+        users = java_side.org.apache.hadoop.security.UserGroupInformation
+        users.setLoginUser(users.createRemoteUser(name))
+
+
+def check_file_names(spark: "SparkSession") -> None:
+    """Raises LakehouseError if the session's JVM, which somebody else may have started, passes over some names."""
+    java_side: Any = spark._jvm
+    if (encoding := java_side.System.getProperty(surroundings.FILE_NAME_ENCODING)) != "UTF-8":
+        raise LakehouseError(
+            f"Java reads file names as {encoding} here and would pass over some: it needs the locale "
+            f"{surroundings.UTF8_LOCALE}; install it, and set LC_ALL={surroundings.UTF8_LOCALE} where another program "
+            "has started Spark"
+        )
 
 
 def heap_mib() -> int:
@@ -208,7 +254,7 @@ def _command(main: tuple[str, ...] = _MAIN) -> list[str]:
     log4j = Path(__file__).with_name("log4j2.properties")
     options = [
         f"-Xmx{heap_mib()}m",
-        "-Duser.timezone=UTC",
+        *surroundings.system_properties(),
         "-XX:+UseParallelGC",
         _CODE_CACHE,
         *_DELAYED_C2,
@@ -223,19 +269,23 @@ def _command(main: tuple[str, ...] = _MAIN) -> list[str]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    environment = os.environ | {
+    # Without SPARK_HOME too: with it, Spark's Python workers import pyspark from a zip of sources, which each of them
+    # compiles again (0.6 s); without it they import the installed package, as this process does.
+    return surroundings.environment(os.environ) | {
         "_PYSPARK_DRIVER_CONN_INFO_PATH": str(_connection_file(folder)),
         "JAVA_HOME": str(java.java_home()),
-        "SPARK_CONNECT_MODE": "0",
     }
-    # With SPARK_HOME set, Spark's Python workers import pyspark from a zip of sources, which each of them compiles
-    # again (0.6 s); without it they import the installed package, as this process does.
-    environment.pop("SPARK_HOME", None)
-    return environment
 
 
 def _connection_file(folder: Path) -> Path:
     return folder / "connection"
+
+
+def _cause(errors: list[bytes]) -> str:
+    """The innermost cause of a stack trace, else the last line that is not part of one."""
+    lines = [line.decode(errors="replace").rstrip() for line in errors if line.strip() and not line[:1].isspace()]
+    causes = [_CAUSE.sub("", line, count=1) for line in lines if _CAUSE.match(line)]
+    return [*lines[-1:], *causes][-1] if lines else ""
 
 
 def _startup_error() -> str:
@@ -243,6 +293,6 @@ def _startup_error() -> str:
     command = _command(("-XX:+DisplayVMOutput", "-version"))
     second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if second.returncode == 0:
-        return "a second start succeeded; the machine may have been short of memory for a moment"
+        return "a second start succeeded, and the first gave no reason; start again"
     lines = [line for line in (second.stdout + second.stderr).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if not line.startswith(_GENERIC_ERRORS)), "")
