@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing.lock import checkpoint_lock
+from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution import preflight
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
@@ -49,7 +50,16 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
         is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop)
         preflight.record_created_topic_ids(plan, spark)
         preflight.warn_changed_records(plan)
+    if is_done and plan.trigger.is_available_now:
+        _check_all_read(plan)
     return is_done
+
+
+def _check_all_read(plan: RunPlan) -> None:
+    """Raises LakehouseError, now that all else is in the tables, if a source holds records that Spark passes over."""
+    for step in plan.steps:
+        if step.reads_source and (passed_over := plan.source.unread(plan.read_request(step))):
+            raise LakehouseError(f"step {step.name!r}: {passed_over}")
 
 
 def _run_stages(plan: RunPlan, starter: QueryStarter, progress: ProgressReporter, stop: threading.Event) -> bool:

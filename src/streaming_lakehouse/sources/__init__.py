@@ -39,6 +39,10 @@ def _no_warning(checkpoint: str) -> None:
     return None
 
 
+def _nothing_unread(request: ReadRequest) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Source:
     """`read` returns a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
@@ -48,7 +52,8 @@ class Source:
     such as a topic that was deleted and recreated. `one_table` holds the options that name the records of a single
     bronze table. `warning` returns what is to be said of records that changed after a checkpoint's query has read them,
     None if nothing. `is_bounded` is false if available-now would never end, `is_replayable` if records that were sent
-    once cannot be read again; `is_synthetic` is true if they come from the bronze table's generator.
+    once cannot be read again; `is_synthetic` is true if they come from the bronze table's generator. `unread` says which
+    records there are that Spark passes over, as a sentence, or "".
     """
 
     name: str
@@ -61,6 +66,7 @@ class Source:
     is_synthetic: bool = False
     fingerprint: Callable[[SparkSession, ReadRequest], dict[str, str]] = _no_fingerprint
     warning: Callable[[str], str | None] = _no_warning
+    unread: Callable[[ReadRequest], str] = _nothing_unread
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises LakehouseError for an unknown option, an invalid value, or a credential in plaintext."""

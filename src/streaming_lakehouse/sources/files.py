@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 from streaming_lakehouse.checkpointing import file_log
 from streaming_lakehouse.config.options import OptionSpec, get_option, require_option
 from streaming_lakehouse.config.secrets import resolve_secrets
-from streaming_lakehouse.config.storage import local_path
+from streaming_lakehouse.config.storage import is_utf8, local_path
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import on_databricks
 from streaming_lakehouse.sources import ReadRequest, Source
@@ -55,6 +56,10 @@ _CREDENTIALS = tuple(
 )
 _MIB = 1024 * 1024
 _MAX_NAMED = 5  # files that a warning names
+# Hadoop's usual file system looks for a checksum file beside each file, and cannot build the name of the one of a file
+# with a colon in its name. Not from Hadoop's cache, so that tables and checkpoints keep their checksums.
+_WITHOUT_CHECKSUMS = {"fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem", "fs.file.impl.disable.cache": "true"}
+_IGNORED_NAMES = (b"_", b".")
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +73,16 @@ def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
     the file's URI, `partition` the MiB at which the reading task's split starts (0 except for large files), `offset`
     the number of the line within that split, from 0, `source_timestamp` the file's modification time.
     """
+    if not request.trigger.is_available_now and (passed_over := unread(request)):
+        log.warning("%s", passed_over)
     given = {name: value for name, value in request.options.items() if name.lower() != "path"}
     kind, options = ("cloudFiles", _auto_loader_options(given)) if on_databricks() else ("text", _spark_options(given))
+    folder = landing_folder(request)
+    if _is_local(folder):
+        options |= _WITHOUT_CHECKSUMS
     # With the line feed as the only separator, a carriage return is part of the record.
     reader = spark.readStream.format(kind).options(lineSep="\n", **options).schema("value string")
-    lines = reader.load(_escape_glob(landing_folder(request)))
+    lines = reader.load(_escape_glob(folder))
     records = lines.select(
         F.lit(None).cast("binary").alias("key"),
         F.col("value").cast("binary").alias("value"),
@@ -150,10 +160,35 @@ def _escape_glob(folder: str) -> str:
     return folder if on_databricks() else re.sub(r"[][{}*?\\]", r"\\\g<0>", folder)
 
 
+def _is_local(folder: str) -> bool:
+    return "://" not in folder and not on_databricks()
+
+
+def unread(request: ReadRequest) -> str:
+    """The files that Java cannot open, since their names are not UTF-8, as a sentence for the user; "" without any."""
+    folder = landing_folder(request)
+    names = sorted(_not_utf8(folder)) if _is_local(folder) else []
+    if not names:
+        return ""
+    more = f" and {len(names) - 1:,} more" if names[1:] else ""
+    return f"source 'files': not read, since their names are not UTF-8: {names[0]!r}{more} in {folder}; rename them"
+
+
+def _not_utf8(folder: str) -> Iterator[bytes]:
+    """The paths below `folder` with such names, of files and of folders."""
+    top = os.fsencode(folder)
+    for parent, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if not name.startswith(_IGNORED_NAMES)]
+        for name in [*folders, *files]:
+            if not name.startswith(_IGNORED_NAMES) and not is_utf8(name):
+                yield os.path.relpath(os.path.join(parent, name), top)
+        folders[:] = filter(is_utf8, folders)
+
+
 def address(request: ReadRequest) -> dict[str, str]:
     """The folder. Raises LakehouseError if it does not exist."""
     folder = landing_folder(request)
-    if "://" not in folder and not on_databricks() and not Path(folder).is_dir():
+    if _is_local(folder) and not Path(folder).is_dir():
         raise LakehouseError(
             f"source 'files': there is no folder {folder}, and {Path(folder).parent} has no files of this table alone; "
             "create it, or give another --option path=…"
@@ -174,4 +209,11 @@ def warning(checkpoint: str) -> str | None:
     )
 
 
-SOURCE = Source("files", OptionSpec("source 'files'", _ACCEPTS, _MINIMUMS, _BOOLEANS), read, address, warning=warning)
+SOURCE = Source(
+    "files",
+    OptionSpec("source 'files'", _ACCEPTS, _MINIMUMS, _BOOLEANS),
+    read,
+    address,
+    warning=warning,
+    unread=unread,
+)
