@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import socket
@@ -343,6 +344,70 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
         assert command.wait(20) == 130
         assert command.stderr
         assert command.stderr.read() == "lakehouse: stopped\n"
+
+
+COMMAND = (sys.executable, "-m", "streaming_lakehouse")
+CHECK = (*COMMAND, "check", "weather")
+
+
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    """A full disk below it; a reader that has left is no error to report. Python's buffer may delay both."""
+    for unbuffered in ("", "1"):
+        given = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run(CHECK, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=given)
+        assert ended.returncode == 1
+        assert ended.stderr == "lakehouse: standard output cannot be written: No space left on device\n"
+        reader, writer = os.pipe()
+        os.close(reader)
+        ended = subprocess.run(CHECK, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=given)
+        os.close(writer)
+        assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_characters_that_a_terminal_lacks_are_escaped() -> None:
+    """Latin-1 has no arrow."""
+    given = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    ended = subprocess.run(CHECK, capture_output=True, encoding="latin-1", check=True, env=given)
+    assert ended.stdout.startswith("bronze.weather_readings: generator \\u2192 delta")
+    assert not ended.stderr
+
+
+def test_file_names_are_utf_8_in_any_locale() -> None:
+    """Python would decode them by the locale, and Java as UTF-8. What is printed stays in the terminal's encoding."""
+    code = "import sys; from streaming_lakehouse.cli.output import restart_in_utf8; restart_in_utf8(); print(sys.argv)"
+    given = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    shown = subprocess.check_output([sys.executable, "-c", code, "Zürich"], env=given, text=True)
+    assert shown == "['-c', 'Z\\xfcrich']\n"
+
+
+def test_a_working_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
+    """Also if no path that the command names is relative to it: Java does not start there."""
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    words = ["sh", "-c", script, "sh", str(tmp_path / "gone"), *COMMAND, *RUN]
+    paths = (Path(cli.__file__).parents[2], Path(__file__).parents[1])  # Python does not start there with relative ones
+    for root in ([], ["--root", str(tmp_path / "lake")]):
+        (tmp_path / "gone").mkdir()
+        given = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+        ended = subprocess.run([*words, *root], capture_output=True, text=True, check=False, env=given)
+        assert ended.returncode == 1
+        assert ended.stderr == "lakehouse: the working folder has been removed; change to one that exists\n"
+
+
+def test_a_root_that_java_cannot_open_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name is no UTF-8: Java would create another folder."""
+    error = error_of((*RUN, "--root", os.fsdecode(os.fsencode(tmp_path) + b"/Z\xfcrich")), capsys)
+    assert "/Z\\xfcrich' is not UTF-8, so Java cannot open it; rename it" in error
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a disk that has become read-only: the file is named, and the reason."""
+    draft = tmp_path / "_checkpoints" / "weather" / "bronze.weather_readings" / "source.draft"
+    draft.mkdir(parents=True)
+    error = error_of((*RUN, "--step", "bronze", "--root", str(tmp_path)), capsys)
+    assert error == f"lakehouse: {draft}: Is a directory; correct this and start again\n"
 
 
 def test_a_table_that_cannot_be_read(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,46 @@ def test_a_python_error_is_the_line_below_its_traceback(spark: SparkSession, tmp
     assert to_user_message(PySparkException("The moon\nis down")) == "The moon"
 
 
+def test_a_table_that_cannot_be_written_is_named(run_weather: RunWeather, tmp_path: Path) -> None:
+    """Delta's exception comes through a Python one, from foreachBatch."""
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "bronze").touch()
+    with pytest.raises(LakehouseError) as failed:
+        run_weather(options={"numRows": "1"}, steps=("bronze",))
+    assert f"cannot write to {tmp_path}/lake/bronze/weather_readings/_delta_log; make it writable" in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("java.io.FileNotFoundException: /a/b.parquet (Read-only file system)", "/a/b.parquet cannot be opened: Read-"),
+        (
+            "java.io.FileNotFoundException: /a/b.json (Permission denied)",
+            "/a/b.json cannot be opened: Permission denied",
+        ),
+        ("java.io.FileNotFoundException: /a/b.json (Too many open files)", "/a/b.json cannot be opened: Too many open"),
+        ("java.io.FileNotFoundException: /a/b.json (No such file or directory)", "that the query reads is gone: /a/b."),
+        (
+            "java.io.FileNotFoundException: File file:/a/b.json does not exist",
+            "that the query reads is gone: file:/a/b.",
+        ),
+        (
+            "java.io.IOException: Mkdirs failed to create file:/a/b (exists=false)",
+            "cannot write to /a/b; make it writable",
+        ),
+        ("java.nio.file.FileSystemException: /a/b: Read-only file system", "cannot write to /a/b; make it writable"),
+        (
+            "Traceback (most recent call last):\n  File\npy4j.protocol.Py4JJavaError: An error occurred while calling "
+            "o1.save.\n: java.lang.IllegalStateException: The moon is down\n\tat a.b",
+            "java.lang.IllegalStateException: The moon is down",
+        ),
+    ],
+)
+def test_what_the_operating_system_refuses_is_named_with_its_reason(text: str, message: str) -> None:
+    """And no file is said to be gone that is there."""
+    assert message in to_user_message(PySparkException(text))
+
+
 def test_sparks_wrapper_around_a_message_is_removed() -> None:
     """The query's ids and the SQLSTATE are of no use to a user."""
     wrapped = (

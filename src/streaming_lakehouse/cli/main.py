@@ -33,6 +33,7 @@ from streaming_lakehouse.cli.arguments import (
     parse_options,
 )
 from streaming_lakehouse.cli.help import GenerateCommand, RunCommand
+from streaming_lakehouse.cli.output import restart_in_utf8, standard_streams
 from streaming_lakehouse.config.compute import Compute
 from streaming_lakehouse.config.redaction import redact
 from streaming_lakehouse.config.storage import Storage, local_path
@@ -351,8 +352,11 @@ def main(arguments: list[str] | None = None) -> None:
     # py4j logs each call to a JVM that has ended, and each batch of ours that failed: we report these, and once.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
+    if arguments is None:
+        restart_in_utf8()
     try:
-        app(arguments, prog_name="lakehouse")
+        with standard_streams():
+            app(arguments, prog_name="lakehouse")
     except LakehouseError as error:
         _exit_with_error(str(error))
     except ModuleNotFoundError as error:
@@ -364,9 +368,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         from streaming_lakehouse.execution.spark_errors import SPARK_EXCEPTIONS, to_user_message
 
-        if not isinstance(error, SPARK_EXCEPTIONS):
-            raise
-        _exit_with_error(to_user_message(error))
+        if isinstance(error, SPARK_EXCEPTIONS):
+            _exit_with_error(to_user_message(error))
+        if isinstance(error, OSError) and error.filename:
+            _exit_with_error(f"{error.filename}: {error.strerror}; correct this and start again")
+        raise
 
 
 def _end_at_once(progress: ProgressReporter) -> NoReturn:
@@ -383,5 +389,6 @@ def _console() -> Console:
 
 
 def _exit_with_error(message: str) -> NoReturn:
-    print(f"lakehouse: {redact(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # with nowhere to print it, the exit status remains
+        print(f"lakehouse: {redact(message)}", file=sys.stderr, flush=True)
     sys.exit(1)

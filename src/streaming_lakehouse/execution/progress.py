@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -155,7 +156,8 @@ class ProgressReporter:
     def _log(self, text: str) -> None:
         if not self._console.is_terminal:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self._console.print(f"{stamp} {text}", highlight=False, soft_wrap=True)
+            with suppress(OSError):  # a log that cannot be written is no reason to end a run
+                self._console.print(f"{stamp} {text}", highlight=False, soft_wrap=True)
 
     def _board(self) -> Group:
         """The table, and below it where silver's records went: beside it there is no room for that."""

@@ -14,6 +14,8 @@ from streaming_lakehouse.config.redaction import redact
 # What Spark raises; py4j has several exceptions for a JVM that has ended.
 SPARK_EXCEPTIONS = (PySparkException, Py4JError, ConnectionError)
 _JVM_ENDED = "Spark's JVM has ended, killed or out of memory; start again: the run resumes where it stopped"
+_START_AGAIN = "then start again: the run resumes where it stopped"
+_NOT_WRITABLE = f"cannot write to {{0}}; make it writable, {_START_AGAIN}"
 _AFTER_TRANSFORM_CHANGE = "as after a change of its transform; archive this step's table and checkpoint to rebuild both"
 # A pattern in the exception's text, and the message for the user; {0} is the first group.
 _ERROR_PATTERNS = (
@@ -43,6 +45,13 @@ _ERROR_PATTERNS = (
         "the disk is full; free some space and start again: the run resumes where it stopped",
     ),
     (r"(?:EOFException|ZipException)[^\n]*|Unexpected end of ZLIB", "a compressed file is truncated or damaged{file}"),
+    # Java has the same exception for a file that it may not open, with the operating system's reason.
+    (
+        r"FileNotFoundException: (\S+) \((?!No such file)([^)\n]+)\)",
+        f"{{0}} cannot be opened: {{1}}; correct this, {_START_AGAIN}",
+    ),
+    (r"(?:DELTA_CANNOT_CREATE_LOG_PATH\] Cannot create|Mkdirs failed to create) (?:file:)?(\S+)", _NOT_WRITABLE),
+    (r"(?:FileSystemException|AccessDeniedException): (/[^\s:]+)(?::| ->)[^\n]*Read-only file system", _NOT_WRITABLE),
     (r"FileNotFoundException: (?:File )?(\S+)", "a file that the query reads is gone: {0}"),
     (r"(?:AccessControlException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),
     (r"LakehouseError: ([^\n]*)", "{0}"),
@@ -120,7 +129,11 @@ _OPTION_PATTERNS = (
 _FILE = re.compile(r"(?:Encountered error while reading file|FAILED_READ_FILE[^\n]*?file) (\S+?)\.?\s")
 # Spark's wrapper around the message of a failed query.
 _SPARK_WRAPPER = re.compile(r"\[STREAM_FAILED\] Query \[[^\]]*\] terminated with exception: | *SQLSTATE: \w{5}\b")
-_PYTHON_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)")
+# Java's own exception has its message in the second line of py4j's.
+_PYTHON_TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*"
+    r"(?:py4j\.protocol\.Py4JJavaError: An error occurred while calling \S+\n: )?(\S.*)"
+)
 _MAX_LENGTH = 500
 
 
