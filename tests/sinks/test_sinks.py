@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -22,9 +24,10 @@ from pyspark.sql import SparkSession, types as T
 from support.fake_eventhubs import Namespace
 
 from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
-from streaming_lakehouse.sinks import WriteRequest, delta, files, foreach, kafka
+from streaming_lakehouse.sinks import QueryConfig, WriteRequest, delta, files, foreach, kafka
 
 HOURLY = "weather_device_hourly"
 STEP = f"gold.{HOURLY}"
@@ -261,6 +264,86 @@ def test_files_of_each_format(run_weather: RunWeather, advance_to: AdvanceTo, tm
 def as_after_a_run_without_rows(lake: Path) -> None:
     """Silver has a checkpoint and no table: gold may run over it."""
     (lake / "_checkpoints/weather/silver.weather_readings").mkdir(parents=True)
+
+
+STRINGS = (
+    *(
+        "plain",
+        'a",b',
+        " lead",
+        "trail ",
+        "\tlead",
+        "trail\t",
+        'st"1',
+        '"quoted"',
+        '"',
+        ",",
+        "\\",
+        "end\\",
+        '\\"',
+        "#hash",
+    ),
+    *(
+        "a\nb",
+        "a\rb",
+        "a\r\nb",
+        "\n",
+        "\r",
+        " ",
+        "it's",
+        "a;b|c",
+        "NULL",
+        "\\N",
+        "\ufeffbom",
+        "\u2028",
+        "\u00a0",
+        "ü東🙂",
+    ),
+    *("", None),
+)
+MOMENT = datetime(2026, 5, 1, 10, 0, 0, 123456, tzinfo=UTC)
+
+
+def written(spark: SparkSession, folder: Path, rows: list[Any], columns: list[str], options: dict[str, str]) -> Path:
+    """The file that the sink makes of these rows, which a stream reads from a table."""
+    spark.createDataFrame(rows).coalesce(1).write.format("delta").save(str(folder / "in"))
+    query = QueryConfig("rows", str(folder / "checkpoint"), parse_trigger("available-now"))
+    request = WriteRequest(Table("gold", "rows", path="unused"), (), query, {"path": str(folder / "out"), **options})
+    stream = spark.readStream.format("delta").load(str(folder / "in")).toDF(*columns)
+    files.start(stream, request).awaitTermination()
+    (file,) = (folder / "out/rows").glob("part-*")
+    return file
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_every_string_in_csv_is_read_as_it_is_in_the_table(spark: SparkSession, tmp_path: Path, separator: str) -> None:
+    """By Python, pandas and DuckDB, without options but the separator; DuckDB tells an empty string from a null."""
+    rows = [(number, text, MOMENT) for number, text in enumerate(STRINGS)]
+    columns = ["number", 'a "text"', "at,"]
+    file = written(spark, tmp_path, rows, columns, {"format": "csv", "sep": separator})
+    with file.open(newline="", encoding="utf-8") as lines:
+        header, *by_python = list(csv.reader(lines, delimiter=separator))
+    by_pandas = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
+    by_duckdb = duckdb.sql(f"FROM read_csv('{file}', all_varchar=true, allow_quoted_nulls=false)").fetchall()
+    assert header == list(by_pandas.columns) == columns
+    texts = [text or "" for text in STRINGS]
+    assert [row[1] for row in by_python] == list(by_pandas['a "text"']) == texts
+    assert [row[1] for row in by_duckdb] == list(STRINGS)
+    assert {row[2] for row in by_python} == {"2026-05-01T10:00:00.123456Z"}
+
+
+def test_a_null_in_the_only_column_of_a_csv_file_is_a_row(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark would write no line for it."""
+    file = written(spark, tmp_path, [("a",), (None,), ("",)], ["text"], {"format": "csv"})
+    assert file.read_text() == '"text"\n"a"\n""\n""\n'
+
+
+def test_json_keeps_microseconds(spark: SparkSession, tmp_path: Path) -> None:
+    """And the key of a row in Kafka: two rows of one millisecond would have the same."""
+    file = written(spark, tmp_path, [(MOMENT,)], ["at"], {"format": "json"})
+    assert json.loads(file.read_text()) == {"at": "2026-05-01T10:00:00.123456Z"}
+    key = spark.createDataFrame([(MOMENT,)], "at timestamp").select(kafka.to_json_column("at")).collect()[0][0]
+    assert json.loads(key) == {"at": "2026-05-01T10:00:00.123456Z"}
 
 
 def test_files_in_folders_by_a_column(run_weather: RunWeather, advance_to: AdvanceTo, tmp_path: Path) -> None:

@@ -16,6 +16,11 @@ from streaming_lakehouse.config.triggers import Trigger
 
 DEFAULT_SINK = "foreachBatch"
 OUTPUT_MODES = ("append", "update", "complete")
+# Spark's own formats cut timestamps to milliseconds: other values than in the table, and for two rows the same key.
+TEXT_FORMATS = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,13 @@ from streaming_lakehouse.config.options import OptionSpec, get_option, require_o
 from streaming_lakehouse.config.storage import local_path
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.sinks import Sink, WriteRequest
+from streaming_lakehouse.sinks import TEXT_FORMATS, Sink, WriteRequest
 
 FORMATS = ("parquet", "json", "csv")
+# RFC 4180. Spark would escape a quote with a backslash, which other readers take as text, and cut blanks and tabs at
+# the ends of a value. A null is an empty field, and an empty string is "".
+_CSV = {"header": "true", "escape": '"', "ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false"}
+_FORMAT_OPTIONS = {"parquet": {}, "json": TEXT_FORMATS, "csv": {**TEXT_FORMATS, **_CSV}}
 _OWNER = "sink 'files'"
 _WRITER_OPTIONS = ("compression", "header", "sep")
 
@@ -37,9 +41,9 @@ def start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
         consistency.check_folder_in_sync(
             str(request.query.checkpoint), output_folder(request), _logged_batches(output_folder(request))
         )
-    writer = request.query.writer(rows).format(form).partitionBy(*partitions)
-    if form == "csv":
-        writer = writer.option("header", "true")
+    writer = request.query.writer(rows).format(form).partitionBy(*partitions).options(**_FORMAT_OPTIONS[form])
+    if len(rows.columns) == len(partitions) + 1:  # of a null in a single column CSV would have no line
+        writer = writer.option("quoteAll", "true")
     given = {name: value for name in _WRITER_OPTIONS if (value := get_option(request.options, name)) is not None}
     return writer.options(**given).start(output_folder(request))
 

@@ -10,7 +10,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming_lakehouse.config.options import OptionSpec, get_option, omit
 from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.session import is_local
-from streaming_lakehouse.sinks import Sink, WriteRequest
+from streaming_lakehouse.sinks import TEXT_FORMATS, Sink, WriteRequest
 from streaming_lakehouse.sources import kafka as source, kafka_offsets
 
 OWNER = "sink 'kafka'"
@@ -48,7 +48,7 @@ def send(rows: DataFrame, request: WriteRequest, options: Mapping[str, str], to:
 
 def to_json_column(*columns: str) -> Column:
     """One JSON object of the columns, with null fields, so that every record has the same fields."""
-    return F.to_json(F.struct(*columns), {"ignoreNullFields": "false"})
+    return F.to_json(F.struct(*columns), {"ignoreNullFields": "false", **TEXT_FORMATS})
 
 
 def topic(request: WriteRequest) -> str:
