@@ -348,7 +348,10 @@ def setup() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; what the user can correct is one line on standard error and exit status 1."""
+    """Runs the command; what the user can correct is one line on standard error and exit status 1.
+
+    Returns where it succeeds: Databricks may mark a wheel task that ends by SystemExit(0) as failed.
+    """
     # py4j logs each call to a JVM that has ended, and each batch of ours that failed: we report these, and once.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
@@ -357,6 +360,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with standard_streams():
             app(arguments, prog_name="lakehouse")
+    except SystemExit as ended:
+        if ended.code:
+            raise
     except LakehouseError as error:
         _exit_with_error(str(error))
     except ModuleNotFoundError as error:
