@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,6 +112,10 @@ def _parse_or_raise(file: Path, remedy: str, parse: Callable[[str], _Parsed]) ->
         raise LakehouseError(f"{file} is truncated or damaged; {remedy}") from error
     except OSError as error:
         raise LakehouseError(f"{file} cannot be read: {error.strerror}; {remedy}") from error
+
+
+def _parse_offsets(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()[2:] if line != "-"]  # a source without an offset yet
 
 
 def _parse_log_entry(text: str) -> dict[str, Any]:
@@ -244,6 +248,39 @@ def uncommitted_batch(checkpoint: str) -> int | None:
     return started if started != latest_commit_batch(checkpoint) else None
 
 
+def unchecked_versions(checkpoint: str) -> dict[str, range]:
+    """The versions of each Delta table, by its id, that committed batches have read since `record_checked_versions`.
+
+    Before its first call, as far back as the offset log goes. The first batch reads the table as it is, so the versions
+    before its end are not among them.
+    """
+    committed = latest_commit_batch(checkpoint)
+    if committed is None:
+        return {}
+    checked = _parse_or_raise(marker, _REMOVE_HINT, json.loads) if (marker := _upstream(checkpoint)).exists() else {}
+    oldest = min((batch for batch in _entries(Path(checkpoint) / "offsets")), default=committed)
+    starts, ends = (_next_versions(checkpoint, batch) for batch in (oldest, committed))
+    return {table: range(checked.get(table, starts.get(table, end)), end) for table, end in ends.items()}
+
+
+def record_checked_versions(checkpoint: str, versions: Mapping[str, range]) -> None:
+    """Records that these versions were searched for deletes and updates, which a stream passes over."""
+    _write_atomically(_upstream(checkpoint), {table: each.stop for table, each in versions.items()})
+
+
+def _upstream(checkpoint: str) -> Path:
+    return Path(checkpoint) / "upstream.json"
+
+
+def _next_versions(checkpoint: str, batch: int) -> dict[str, int]:
+    """The first version of each Delta table that is not read after the batch; no batch reads half of one."""
+    file = Path(checkpoint) / "offsets" / str(batch)
+    offsets = _parse_or_raise(file, _RESTORE_HINT, _parse_offsets)
+    tables = [offset for offset in offsets if isinstance(offset, dict) and "reservoirId" in offset]
+    # A negative index is before the version's first file.
+    return {each["reservoirId"]: each["reservoirVersion"] + (each["index"] >= 0) for each in tables}
+
+
 def record_reference_version(checkpoint: str, table: str, version: int) -> None:
     """Records which version of a reference table the query's batches read from now on."""
     _write_atomically(_reference(checkpoint, table), {"version": version})
@@ -259,7 +296,11 @@ def _reference(checkpoint: str, table: str) -> Path:
 
 
 def _latest_entry(log: Path) -> int | None:
-    return max((int(entry.name) for entry in log.glob("[0-9]*") if entry.name.isdigit()), default=None)
+    return max(_entries(log), default=None)
+
+
+def _entries(log: Path) -> Iterator[int]:
+    return (int(entry.name) for entry in log.glob("[0-9]*") if entry.name.isdigit())
 
 
 def _offset_entry(checkpoint: str, batch: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,11 +21,15 @@ from streaming_lakehouse.pipeline import Bronze, Gold, Pipeline, Reference, Silv
 from streaming_lakehouse.pipeline.steps import Step
 from streaming_lakehouse.session import check_storage_visible, get_session
 from streaming_lakehouse.sinks import delta
+from streaming_lakehouse.sources.delta import find_changes
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Where bronze's rows went: each is in exactly one of the four, or waits for the next silver batch."""
+    """Where bronze's rows went: each is in exactly one of the four, or waits for the next silver batch.
+
+    `deleted_in` is the number of rows deleted from bronze since, `deleted_out` of those from silver and quarantine.
+    """
 
     rows_in: int
     valid: int
@@ -33,29 +37,38 @@ class Reconciliation:
     duplicates: int
     late: int
     bronze: str = "bronze"
+    deleted_in: int = 0
+    deleted_out: int = 0
 
     @property
     def pending(self) -> int:
         """Below 0 where silver and quarantine hold more rows than came in."""
-        return self.rows_in - self.valid - self.quarantined - self.duplicates - self.late
+        found = self.valid + self.quarantined + self.duplicates + self.late
+        return self.rows_in + self.deleted_in - found - self.deleted_out
 
     def check(self) -> None:
         """Raises LakehouseError where a record must be in more than one table."""
         if self.pending < 0:
             raise LakehouseError(
                 f"silver and quarantine hold {-self.pending:,} rows more than {self.bronze}, and each record must be "
-                "in exactly one of them: probably a checkpoint was reset, or bronze was recreated, and they were not; "
+                "in exactly one of them: probably a checkpoint was reset, or bronze was recreated, and they were not "
+                "(or its rows were deleted by TRUNCATE, or by commits that are gone from its log); "
                 "move bronze, silver and quarantine away with their checkpoints to rebuild them"
             )
 
     def __str__(self) -> str:
         text = (
-            f"{self.rows_in:,} rows in = {self.valid:,} valid + {self.quarantined:,} quarantined "
-            f"+ {self.duplicates:,} duplicates + {self.late:,} late"
+            f"{self.rows_in:,} rows in{_deleted(self.deleted_in)} = {self.valid:,} valid "
+            f"+ {self.quarantined:,} quarantined + {self.duplicates:,} duplicates + {self.late:,} late"
+            f"{_deleted(self.deleted_out)}"
         )
         if self.pending < 0:
             return f"{text} - {-self.pending:,} too many"
         return f"{text} + {self.pending:,} not yet in silver" if self.pending else text
+
+
+def _deleted(rows: int) -> str:
+    return f" + {rows:,} deleted since" if rows else ""
 
 
 @dataclass(frozen=True)
@@ -100,13 +113,24 @@ class Report:
         table = self.storage.table
         valid = sum(self._count(spark, table("silver", each.table)) for each in self.pipeline.silver_of(bronze))
         late, duplicates = reasons[(ON_TIME,)], reasons[(FIRST_DELIVERY,)]
-        return Reconciliation(
+        total = Reconciliation(
             rows_in=self._count(spark, table("bronze", bronze.table)),
             valid=valid,
             quarantined=reasons.total() - late - duplicates,
             duplicates=duplicates,
             late=late,
             bronze=f"bronze.{bronze.table}",
+        )
+        return self._with_deleted(spark, bronze, total) if total.pending else total
+
+    def _with_deleted(self, spark: SparkSession, bronze: Bronze, total: Reconciliation) -> Reconciliation:
+        """With the rows that others have deleted, which takes a look through each table's log."""
+        table = self.storage.table
+        silver = [table("silver", each.table) for each in self.pipeline.silver_of(bronze)]
+        return replace(
+            total,
+            deleted_in=_count_deleted(spark, [table("bronze", bronze.table)]),
+            deleted_out=_count_deleted(spark, [*silver, table("quarantine", bronze.table)]),
         )
 
     def _has_unwritten_windows(self, gold: Gold) -> bool:
@@ -149,6 +173,11 @@ def no_tables_message(pipeline: Pipeline, storage: Storage) -> str:
         f"pipeline {pipeline.name!r} has no tables yet in {where}; create them with `lakehouse run {pipeline.name}`, "
         "or name another --root or --catalog"
     )
+
+
+def _count_deleted(spark: SparkSession, tables: list[Table]) -> int:
+    existing = [table for table in tables if delta.exists(spark, table)]
+    return sum(change.deleted for table in existing for change in find_changes(spark, table))
 
 
 def _table_stats(rows: DataFrame, makes: Bronze | Silver | Reference | Gold) -> list[str]:

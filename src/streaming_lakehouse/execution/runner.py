@@ -19,6 +19,7 @@ from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.signals import interrupt, stop_on_signals
 from streaming_lakehouse.execution.supervisor import Supervisor
+from streaming_lakehouse.execution.upstream import UpstreamChanges
 from streaming_lakehouse.layers import bronze, gold, hot, reference, silver, validation
 from streaming_lakehouse.layers.silver import SilverTables
 from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Reference, Silver
@@ -45,9 +46,12 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
             if checkpoint := plan.checkpoint(step):
                 locks.enter_context(_locked(plan, spark, step, checkpoint))
                 preflight.check_step(plan, spark, step, checkpoint)
+        changes = UpstreamChanges(plan, spark)
+        for step in plan.steps:
+            changes.check(step)
         if not plan.trigger.is_available_now:  # which has its end soon
             preflight.warn_changed_records(plan)
-        is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop)
+        is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop, changes)
         preflight.record_created_topic_ids(plan, spark)
         preflight.warn_changed_records(plan)
     if is_done and plan.trigger.is_available_now:
@@ -62,7 +66,9 @@ def _check_all_read(plan: RunPlan) -> None:
             raise LakehouseError(f"step {step.name!r}: {passed_over}")
 
 
-def _run_stages(plan: RunPlan, starter: QueryStarter, progress: ProgressReporter, stop: threading.Event) -> bool:
+def _run_stages(
+    plan: RunPlan, starter: QueryStarter, progress: ProgressReporter, stop: threading.Event, changes: UpstreamChanges
+) -> bool:
     for stage in plan.stages:
         supervisor = Supervisor(
             tuple(step.name for step in stage),
@@ -70,6 +76,7 @@ def _run_stages(plan: RunPlan, starter: QueryStarter, progress: ProgressReporter
             lambda name: plan.checkpoint(plan.step(name)),
             plan.trigger,
             progress,
+            lambda name: changes.check(plan.step(name)),
         )
         if not supervisor.run(stop):
             return not plan.trigger.is_available_now

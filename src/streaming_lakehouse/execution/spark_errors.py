@@ -17,6 +17,7 @@ _JVM_ENDED = "Spark's JVM has ended, killed or out of memory; start again: the r
 _START_AGAIN = "then start again: the run resumes where it stopped"
 _NOT_WRITABLE = f"cannot write to {{0}}; make it writable, {_START_AGAIN}"
 _AFTER_TRANSFORM_CHANGE = "as after a change of its transform; archive this step's table and checkpoint to rebuild both"
+_REBUILD = "archive this step's table and checkpoint, and those of the steps after it, to rebuild them"
 # A pattern in the exception's text, and the message for the user; {0} is the first group.
 _ERROR_PATTERNS = (
     (
@@ -52,6 +53,17 @@ _ERROR_PATTERNS = (
     ),
     (r"(?:DELTA_CANNOT_CREATE_LOG_PATH\] Cannot create|Mkdirs failed to create) (?:file:)?(\S+)", _NOT_WRITABLE),
     (r"(?:FileSystemException|AccessDeniedException): (/[^\s:]+)(?::| ->)[^\n]*Read-only file system", _NOT_WRITABLE),
+    (
+        r"DELTA_(?:MISSING_FILES_UNEXPECTED_VERSION|LOG_FILE_NOT_FOUND_FOR_STREAMING_SOURCE|STREAMING_TRAILING_COMMIT_"
+        r"MISSING|VERSIONS_NOT_CONTIGUOUS)",
+        "versions that it has not read yet are gone from the log of the table that it reads (Delta removes them after "
+        f"30 days, see delta.logRetentionDuration); {_REBUILD}",
+    ),
+    (
+        r"FileNotFoundException: (?:File )?((?!\S*_delta_log)\S+\.parquet)",
+        "a file that it has not read yet is gone from the table that it reads, as after a delete or OPTIMIZE and then "
+        f"VACUUM: {{0}}; {_REBUILD}",
+    ),
     (r"FileNotFoundException: (?:File )?(\S+)", "a file that the query reads is gone: {0}"),
     (r"(?:AccessControlException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),
     (r"LakehouseError: ([^\n]*)", "{0}"),

@@ -24,13 +24,18 @@ _AT_ONCE = "100ms"
 
 @dataclass
 class Supervisor:
-    """Starts the query of each step with `start`, and waits until all have ended; `checkpoint` is a step's, or None."""
+    """Starts the query of each step with `start`, and waits until all have ended.
+
+    `checkpoint` is a step's, or None. `after_batch` is called with a step that has finished a batch, and raises
+    LakehouseError if the run must not continue.
+    """
 
     steps: tuple[str, ...]
     start: Callable[[str], StreamingQuery]
     checkpoint: Callable[[str], str | None]
     trigger: Trigger
     progress: ProgressReporter
+    after_batch: Callable[[str], None] = lambda step: None
     queries: dict[str, StreamingQuery] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
@@ -97,9 +102,13 @@ class Supervisor:
             )
 
     def _update_progress(self, step: str) -> None:
+        state = self.progress.states[step]
+        last_batch = state.last_batch
         self.progress.update(step, self.queries[step])
-        if dropped := self.progress.states[step].late_drops:
+        if dropped := state.late_drops:
             raise LakehouseError(late_drops_message(step, dropped, self.checkpoint(step)))
+        if state.last_batch > last_batch:
+            self.after_batch(step)
 
     def _stop_at_batch_boundary(self) -> None:
         """Lets each query finish its current micro-batch, if any; a second signal does not wait for it."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
@@ -94,22 +95,17 @@ def _is_written(spark: SparkSession, table: Table, batch: Batch) -> bool:
 
 
 def _last_batch_in_history(spark: SparkSession, table: Table, query_id: str) -> int | None:
-    from delta.tables import DeltaTable
-
-    history = DeltaTable.forName(spark, str(table.catalog_name)).history()
+    history = _delta_table(spark, table).history()
     own = history.where(F.col("userMetadata").contains(query_id)).orderBy(F.desc("version")).first()
     return consistency.batch_of_commit(own["userMetadata"], query_id) if own else None
 
 
 def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...]) -> None:
     """Upserts rows by their key; nulls are equal to each other. Idempotent, so it needs no transaction id."""
-    from delta.tables import DeltaTable
-
     spark = rows.sparkSession
     create_if_missing(spark, table, rows.schema)
-    delta = DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.catalog_name))
     has_same_key = " AND ".join(f"target.`{column}` <=> source.`{column}`" for column in key)
-    merge = delta.alias("target").merge(rows.alias("source"), has_same_key)
+    merge = _delta_table(spark, table).alias("target").merge(rows.alias("source"), has_same_key)
     merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
 
@@ -185,10 +181,18 @@ def read(spark: SparkSession, table: Table, *, version: int | None = None) -> Da
 
 
 def latest_version(spark: SparkSession, table: Table) -> int:
+    return int(_delta_table(spark, table).history(1).collect()[0]["version"])
+
+
+def table_id(spark: SparkSession, table: Table) -> str:
+    """The id of the table, which another one at its location or of its name does not have."""
+    return str(_delta_table(spark, table).detail().collect()[0]["id"])
+
+
+def _delta_table(spark: SparkSession, table: Table) -> Any:
     from delta.tables import DeltaTable
 
-    delta = DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.catalog_name))
-    return int(delta.history(1).collect()[0]["version"])
+    return DeltaTable.forPath(spark, table.path) if table.path else DeltaTable.forName(spark, str(table.catalog_name))
 
 
 def create(rows: DataFrame, table: Table) -> None:

@@ -1,18 +1,98 @@
-"""A Delta table as a source: how a layer reads its upstream table."""
+"""A Delta table as a source: how a layer reads its upstream table, and which changes of it the stream passes over."""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, SparkSession
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.config.storage import Table
 
-# Delta's read limits count files or bytes, not commits. The rows of one commit may have any event times, as those of a
-# folder: if a commit were split, its first half could make rows of the second late for silver, or make gold drop rows
-# that silver accepted. What does not fit into memory is spilled to disk.
-_NO_SPLIT_COMMITS = {"maxFilesPerTrigger": str(2**31 - 1)}
+_OPTIONS = {
+    # Delta's read limits count files or bytes, not commits. The rows of one commit may have any event times, as those
+    # of a folder: if a commit were split, its first half could make rows of the second late for silver, or make gold
+    # drop rows that silver accepted. What does not fit into memory is spilled to disk.
+    "maxFilesPerTrigger": str(2**31 - 1),
+    # A commit that removes or replaces rows, such as an erasure, is passed over; else no batch could follow it.
+    "skipChangeCommits": "true",
+}
+# Rewrites files without changing a row, hence not passed over.
+_COMPACTIONS = ("OPTIMIZE", "REORG")
 
 
 def read_stream(spark: SparkSession, table: Table) -> DataFrame:
-    """Streams the table; a batch has all available commits, and never splits one."""
-    reader = spark.readStream.format("delta").options(**_NO_SPLIT_COMMITS)
+    """Streams what is added to the table; a batch has all available commits, and never splits one.
+
+    A commit that removes or replaces rows is passed over, with the rows that it adds: `find_changes` finds it.
+    """
+    reader = spark.readStream.format("delta").options(**_OPTIONS)
     return reader.load(table.path) if table.path else reader.table(str(table.catalog_name))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A commit that removes or replaces rows; `operation` and `metrics` are Delta's."""
+
+    version: int
+    operation: str
+    metrics: Mapping[str, str]
+
+    @property
+    def deleted(self) -> int:
+        """The number of rows that the commit deletes, as far as Delta counts them: not those of TRUNCATE."""
+        return self._sum("numDeletedRows", "numTargetRowsDeleted")
+
+    @property
+    def updated(self) -> int:
+        return self._sum("numUpdatedRows", "numTargetRowsUpdated")
+
+    @property
+    def added(self) -> int:
+        """The number of new rows beside those that it replaces: a stream never reads them."""
+        return self._sum("numTargetRowsInserted", *(("numOutputRows",) if self.operation == "WRITE" else ()))
+
+    def _sum(self, *names: str) -> int:
+        return sum(int(self.metrics.get(name, 0)) for name in names)
+
+    def __str__(self) -> str:
+        counts = [(self.deleted, "deleted"), (self.updated, "updated"), (self.added, "added")]
+        found = ", ".join(f"{number:,} {'row' if number == 1 else 'rows'} {what}" for number, what in counts if number)
+        return f"{self.operation} in version {self.version}" + (f" ({found})" if found else "")
+
+
+def find_changes(spark: SparkSession, table: Table, versions: range | None = None) -> list[Change]:
+    """The commits among these versions, or among all in the log, that a stream passes over, the earliest first."""
+    if table.path:
+        return list(_changes_in_log(Path(table.path) / "_delta_log", versions))
+    return _changes_in_history(spark, table, versions)
+
+
+def _changes_in_log(log: Path, versions: range | None) -> Iterator[Change]:
+    files = sorted(file for file in log.glob("[0-9]*.json") if file.stem.isdigit()) if versions is None else ()
+    for file in files or (log / f"{version:020}.json" for version in versions or ()):
+        text = file.read_text() if file.exists() else ""  # an old commit may be cleaned up
+        if '"remove"' not in text:
+            continue
+        actions = [json.loads(line) for line in text.splitlines()]
+        if any(action.get("remove", {}).get("dataChange") for action in actions):
+            info: dict[str, Any] = next((each["commitInfo"] for each in actions if "commitInfo" in each), {})
+            yield Change(int(file.stem), info.get("operation", "a change"), info.get("operationMetrics") or {})
+
+
+def _changes_in_history(spark: SparkSession, table: Table, versions: range | None) -> list[Change]:
+    from delta.tables import DeltaTable
+
+    commits = DeltaTable.forName(spark, str(table.catalog_name)).history()
+    if versions is not None:
+        commits = commits.where(F.col("version").between(versions.start, versions.stop - 1))
+    rows = commits.orderBy("version").select("version", "operation", "operationMetrics").collect()
+    return [Change(*row) for row in rows if _has_removed(row["operation"], row["operationMetrics"] or {})]
+
+
+def _has_removed(operation: str, metrics: Mapping[str, str]) -> bool:
+    counters = ("numRemovedFiles", "numTargetFilesRemoved", "numDeletionVectorsAdded", "numDeletionVectorsUpdated")
+    return operation not in _COMPACTIONS and any(int(metrics.get(name, 0)) for name in counters)
