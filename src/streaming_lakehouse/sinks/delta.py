@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class BatchWriter:
 
     checkpoint: str
     replayed_batch: int | None
+    created: set[Table] = field(default_factory=set)
 
     @cached_property
     def query_id(self) -> str:
@@ -76,6 +77,10 @@ class BatchWriter:
         return metadata.query_id(self.checkpoint)
 
     def write(self, rows: DataFrame, table: Table, batch_id: int, *, mode: str = "append") -> None:
+        if table.catalog_name and table not in self.created:
+            # An append by name that creates its table has neither userMetadata nor an Observation's values.
+            create_if_missing(rows.sparkSession, table, rows.schema)
+            self.created.add(table)
         batch = Batch(self.query_id, batch_id, is_replayed=batch_id == self.replayed_batch)
         write_batch(rows, table, batch, mode=mode)
         self.record(table, batch_id)
@@ -129,10 +134,12 @@ def create_if_missing(spark: SparkSession, table: Table, schema: T.StructType) -
     """Creates an empty table, if there is none, for streams that read it before its first row is written."""
     if exists(spark, table):
         return
+    if table.catalog_name:  # by name Delta's builder takes two parts of a name only, outside a workspace
+        spark.createDataFrame([], schema).write.format("delta").mode("ignore").saveAsTable(table.catalog_name)
+        return
     from delta.tables import DeltaTable
 
-    builder = DeltaTable.createIfNotExists(spark).addColumns(schema)
-    (builder.location(table.path) if table.path else builder.tableName(str(table.catalog_name))).execute()
+    DeltaTable.createIfNotExists(spark).addColumns(schema).location(str(table.path)).execute()
 
 
 def missing_columns(spark: SparkSession, table: Table, schema: T.StructType) -> list[T.StructField]:
