@@ -52,8 +52,8 @@ class Source:
     such as a topic that was deleted and recreated. `one_table` holds the options that name the records of a single
     bronze table. `warning` returns what is to be said of records that changed after a checkpoint's query has read them,
     None if nothing. `is_bounded` is false if available-now would never end, `is_replayable` if records that were sent
-    once cannot be read again; `is_synthetic` is true if they come from the bronze table's generator. `unread` says which
-    records there are that Spark passes over, as a sentence, or "".
+    once cannot be read again; `is_synthetic` is true if they come from the bronze table's generator. `unread` says
+    which records there are that Spark passes over, as a sentence, or "".
     """
 
     name: str
