@@ -25,7 +25,7 @@ def prestart_jvm() -> None:
 
     Does nothing if the session will not be local. If no session is created, the JVM ends with this process.
     """
-    if on_databricks() or "SPARK_REMOTE" in os.environ or _has_databricks_connect():
+    if on_databricks() or is_reached_over_connect():
         return
     from streaming_lakehouse.local import jvm
 
@@ -69,6 +69,11 @@ def _require_setting(session: SparkSession, name: str, value: str) -> None:
                 f"the Spark setting {name} is {found} here and cannot be changed by a run, which needs {value}; "
                 "correct it in the configuration of the compute"
             ) from error
+
+
+def is_reached_over_connect() -> bool:
+    """True if `get_session` would connect to a server."""
+    return not on_databricks() and ("SPARK_REMOTE" in os.environ or _has_databricks_connect())
 
 
 def on_databricks() -> bool:

@@ -186,7 +186,9 @@ def checked(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> tuple
     return status, capsys.readouterr().out
 
 
-def test_check_and_run_agree_on_connect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_and_run_agree_on_connect(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run over Connect cannot read its checkpoints: `check` says so with `--compute connect`, and over Connect."""
     assert checked((), capsys)[0] == 0
     status, output = checked(("--compute", "connect"), capsys)
@@ -203,7 +205,7 @@ def test_the_foreach_sink_is_local_only(capsys: pytest.CaptureFixture[str]) -> N
     assert status == 1 and "copy the writer in sinks/foreach.py" in output and "[foreach-sink-local-only" in output
 
 
-def test_the_guarantee_covers_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_guarantee_covers_the_run(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     """From the source on where bronze runs; otherwise the line says from which layer on."""
     live = ("--source", "socket", "--trigger", "default")
     status, output = checked(live, capsys)

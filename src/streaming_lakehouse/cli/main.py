@@ -38,7 +38,13 @@ from streaming_lakehouse.config.compute import Compute
 from streaming_lakehouse.config.redaction import redact
 from streaming_lakehouse.config.storage import Storage, local_path
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
-from streaming_lakehouse.session import check_storage_visible, detect_compute, get_session, prestart_jvm
+from streaming_lakehouse.session import (
+    check_storage_visible,
+    detect_compute,
+    get_session,
+    is_reached_over_connect,
+    prestart_jvm,
+)
 
 _UNLIMITED = 10_000  # columns
 if TYPE_CHECKING:
@@ -136,11 +142,14 @@ def check(
     compute: Annotated[Compute | None, typer.Option(help="Where the run is to compute [here].")] = None,
     exactly_once: Annotated[bool, typer.Option("--exactly-once", help="Refuse a weaker guarantee.")] = False,
 ) -> None:
-    """Check whether source, trigger, sink and output mode go together, and what is guaranteed; Spark does not start.
+    """Check a pipeline's rules and functions, whether source, trigger, sink and mode go together, what is guaranteed.
 
-    Exit status 1 where a query does not work, with the rule that refuses it and its reference.
+    No record is read. Exit status 1 where a query does not work, with the rule that refuses it and its reference, and
+    where an expectation or a function has a mistake, with a line for each.
     """
+    prestart_jvm()
     from streaming_lakehouse.config.triggers import parse_trigger
+    from streaming_lakehouse.execution import mistakes
     from streaming_lakehouse.execution.compatibility import describe_queries
     from streaming_lakehouse.execution.plan import RunPlan
     from streaming_lakehouse.pipeline.discovery import load_pipeline
@@ -153,6 +162,10 @@ def check(
         works = works and not is_refused
     if not works:
         raise LakehouseError("this does not work: see the lines above")
+    if is_reached_over_connect():
+        typer.echo("expectations and transforms are not checked over Connect: each run checks its own", err=True)
+        return
+    mistakes.check(plan, get_session())
 
 
 @app.command(cls=GenerateCommand)
@@ -354,6 +367,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     # py4j logs each call to a JVM that has ended, and each batch of ours that failed: we report these, and once.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    # So does pyspark, a JSON line of thousands of characters for each expression that cannot be resolved.
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
     if arguments is None:
         restart_in_utf8()
@@ -396,5 +412,6 @@ def _console() -> Console:
 
 def _exit_with_error(message: str) -> NoReturn:
     with contextlib.suppress(OSError):  # with nowhere to print it, the exit status remains
-        print(f"lakehouse: {redact(message)}", file=sys.stderr, flush=True)
+        for line in redact(message).splitlines():
+            print(f"lakehouse: {line}", file=sys.stderr, flush=True)
     sys.exit(1)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.checkpointing import consistency, metadata
 from streaming_lakehouse.config.options import check_one_table
@@ -16,7 +16,7 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution import compatibility
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.supervisor import late_drops_message
-from streaming_lakehouse.layers import gold, validation
+from streaming_lakehouse.layers import validation
 from streaming_lakehouse.layers.parsing import check_readable
 from streaming_lakehouse.pipeline import Bronze, Gold, Silver, State
 from streaming_lakehouse.pipeline.steps import Step, pipeline_steps
@@ -109,8 +109,8 @@ def warn_changed_records(plan: RunPlan) -> None:
             log.warning("%s", text)
 
 
-def check_step(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> None:
-    """Checks a step whose checkpoint is locked against its tables, and prepares it.
+def check_step(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str, rows: DataFrame | None) -> None:
+    """Checks a step whose checkpoint is locked against its tables, and prepares it; `rows` are those of its transform.
 
     Raises LakehouseError where it cannot resume without losing rows or writing them twice.
     """
@@ -119,7 +119,7 @@ def check_step(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) 
     _check_table_and_checkpoint(plan, spark, step, checkpoint)
     _warn_shuffle_partitions_changed(spark, step, checkpoint)
     _bind_identities(plan, spark, step, checkpoint)
-    _evolve_schemas(plan, spark, step)
+    _evolve_schemas(plan, spark, step, rows)
 
 
 def _check_folder_name(plan: RunPlan, step: Step, checkpoint: str) -> None:
@@ -231,15 +231,15 @@ def record_created_topic_ids(plan: RunPlan, spark: SparkSession) -> None:
                 bind_sink_identity(plan, step, checkpoint, fingerprint)
 
 
-def _evolve_schemas(plan: RunPlan, spark: SparkSession, step: Step) -> None:
+def _evolve_schemas(plan: RunPlan, spark: SparkSession, step: Step, rows: DataFrame | None) -> None:
     """The pipeline may have changed since its tables were created. A stream over a table fails when columns change."""
     for table in plan.tables(step):
         if not delta.exists(spark, table):
             continue
         if table.layer == "silver" and isinstance(step.makes, Silver):
             _add_new_silver_columns(plan, spark, step, step.makes, table)
-        if isinstance(step.makes, Gold):
-            _check_gold_columns(plan, spark, step, step.makes, table)
+        if isinstance(step.makes, Gold) and rows is not None:
+            _check_gold_columns(plan, spark, step, table, rows)
 
 
 def _add_new_silver_columns(plan: RunPlan, spark: SparkSession, step: Step, silver: Silver, table: Table) -> None:
@@ -253,14 +253,9 @@ def _add_new_silver_columns(plan: RunPlan, spark: SparkSession, step: Step, silv
         delta.add_columns(spark, table, new)
 
 
-def _check_gold_columns(plan: RunPlan, spark: SparkSession, step: Step, makes: Gold, table: Table) -> None:
+def _check_gold_columns(plan: RunPlan, spark: SparkSession, step: Step, table: Table, rows: DataFrame) -> None:
     """A merge would silently omit new columns, and existing rows have no values for them."""
-    empty = [
-        spark.createDataFrame([], validation.schema(each) if isinstance(each, Silver) else each.schema)
-        for each in makes.inputs
-    ]
-    computed = gold.transform(empty, makes, plan.output_mode(step)).schema
-    if new := delta.missing_columns(spark, table, computed):
+    if new := delta.missing_columns(spark, table, rows.schema):
         names = ", ".join(column.name for column in new)
         raise LakehouseError(
             f"{table} lacks columns that its transform now returns: {names}; {rebuild_hint(plan, step)}"

@@ -14,7 +14,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing.lock import checkpoint_lock
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.execution import preflight
+from streaming_lakehouse.execution import mistakes, preflight
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.signals import interrupt, stop_on_signals
@@ -41,11 +41,13 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
     with catch_signals():  # one that arrives while Spark starts is handled once queries can be stopped
         spark = get_session()
     with ExitStack() as locks, catch_signals():  # again, since pyspark installs its own handler for Ctrl-C
+        rows = mistakes.check(plan, spark)
         preflight.check_inputs(plan, spark)
-        for step in plan.steps:
-            if checkpoint := plan.checkpoint(step):
-                locks.enter_context(_locked(plan, spark, step, checkpoint))
-                preflight.check_step(plan, spark, step, checkpoint)
+        checkpoints = [(step, checkpoint) for step in plan.steps if (checkpoint := plan.checkpoint(step))]
+        for step, checkpoint in checkpoints:
+            locks.enter_context(_locked(plan, spark, step, checkpoint))
+        for step, checkpoint in checkpoints:
+            preflight.check_step(plan, spark, step, checkpoint, rows.get(step.name))
         changes = UpstreamChanges(plan, spark)
         for step in plan.steps:
             changes.check(step)

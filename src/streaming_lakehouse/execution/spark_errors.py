@@ -140,7 +140,10 @@ _OPTION_PATTERNS = (
 )
 _FILE = re.compile(r"(?:Encountered error while reading file|FAILED_READ_FILE[^\n]*?file) (\S+?)\.?\s")
 # Spark's wrapper around the message of a failed query.
-_SPARK_WRAPPER = re.compile(r"\[STREAM_FAILED\] Query \[[^\]]*\] terminated with exception: | *SQLSTATE: \w{5}\b")
+_SPARK_WRAPPER = re.compile(
+    r"\[STREAM_FAILED\] Query \[[^\]]*\] terminated with exception: "
+    r"| *SQLSTATE: \w{5}\b(?: \(line \d+, pos \d+\)|; line \d+ pos \d+)?;?"
+)
 # Java's own exception has its message in the second line of py4j's.
 _PYTHON_TRACEBACK = re.compile(
     r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*"
@@ -181,4 +184,4 @@ def _summary_line(text: str) -> str:
     """The first line, or the message of a Python traceback from a worker or foreachBatch."""
     messages = _PYTHON_TRACEBACK.findall(text)
     lines = [*messages[-1:], *(line.strip() for line in text.splitlines() if line.strip())]
-    return (lines[0] if lines else "Spark gave no reason")[:_MAX_LENGTH]
+    return (lines[0] if lines else "Spark gave no reason")[:_MAX_LENGTH].removesuffix(";")

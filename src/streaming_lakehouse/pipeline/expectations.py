@@ -4,8 +4,9 @@ fails is quarantined, never dropped."""
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
@@ -19,11 +20,15 @@ _CLOCK_TOLERANCE = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Expectation:
-    """A named predicate over an event and its bronze envelope; violated where it is not true, null included."""
+    """A named predicate over an event and its bronze envelope; violated where it is not true, null included.
+
+    `declared_at` is the file and line that declare it, for error messages.
+    """
 
     name: str
     predicate: str
     on_violation: Literal["warn", "quarantine", "fail"]
+    declared_at: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -38,17 +43,23 @@ class Expectation:
 
 def expect(name: str, predicate: str) -> Expectation:
     """Rows that violate it enter silver; their number is logged with each batch."""
-    return Expectation(name, predicate, "warn")
+    return Expectation(name, predicate, "warn", _caller())
 
 
 def expect_or_quarantine(name: str, predicate: str) -> Expectation:
     """Rows that violate it go to quarantine."""
-    return Expectation(name, predicate, "quarantine")
+    return Expectation(name, predicate, "quarantine", _caller())
 
 
 def expect_or_fail(name: str, predicate: str) -> Expectation:
     """A row that violates it stops the run before its batch is committed."""
-    return Expectation(name, predicate, "fail")
+    return Expectation(name, predicate, "fail", _caller())
+
+
+def _caller() -> str:
+    """The line that calls the function which calls this one."""
+    frame = sys._getframe(2)
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def expect_not_ahead(time: str = "time", *, tolerance: timedelta = _CLOCK_TOLERANCE) -> Expectation:
@@ -58,7 +69,8 @@ def expect_not_ahead(time: str = "time", *, tolerance: timedelta = _CLOCK_TOLERA
     of the two times that are known, since a producer's clock may be the one that is wrong.
     """
     latest = f"least(source_timestamp, ingested_at) + INTERVAL {tolerance // timedelta(seconds=1)} SECONDS"
-    return expect_or_quarantine(f"{time}_is_not_ahead", f"`{time}` IS NULL OR `{time}` <= {latest}")
+    predicate = f"`{time}` IS NULL OR `{time}` <= {latest}"
+    return Expectation(f"{time}_is_not_ahead", predicate, "quarantine", _caller())
 
 
 def failed_expectations(expectations: Iterable[Expectation]) -> Column:
