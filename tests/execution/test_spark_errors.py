@@ -14,6 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 from support.weather import declare, weather_with
 
+from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.domains.weather.gold import device_hourly
 from streaming_lakehouse.errors import LakehouseError
@@ -151,7 +152,7 @@ def test_sparks_wrapper_around_a_message_is_removed() -> None:
     [
         (
             lambda rows: device_hourly(rows).withColumn("note", F.lit("new")),
-            r"gold\.weather_device_hourly lacks columns that its transform now returns: note; rebuild: move",
+            r"gold\.weather_device_hourly lacks columns that its transform now returns: note; rebuild with: lakehouse",
         ),
         (
             lambda rows: device_hourly(rows).withColumn("device", F.lit(1)),
@@ -172,9 +173,13 @@ def test_a_changed_transform_is_reported(
     changed: Callable[[DataFrame], DataFrame],
     message: str,
 ) -> None:
-    """The remedy works: the rebuilt table has all rows of silver whose windows have closed."""
+    """The remedy works: the rebuilt table has all rows of silver whose windows have closed.
+
+    The checkpoint is one of a version that recorded no definition, by which the change would be refused.
+    """
     prepare(HALF)
     run_weather(steps=(HOURLY,))
+    metadata.definition_marker(str(tmp_path / "lake/_checkpoints/weather" / HOURLY)).unlink()
     table = tmp_path / "lake/gold/weather_device_hourly"
     before = readings(table)
     prepare(HALF, ALL)

@@ -153,6 +153,23 @@ def bind_sink(checkpoint: str, address: Mapping[str, str], fingerprint: Mapping[
     _bind(marker, f"the checkpoint at {checkpoint} has written to", address, fingerprint, remedy)
 
 
+def recorded_sink(checkpoint: str) -> tuple[str | None, str | None]:
+    """The name of the sink and the output mode that `bind_sink` recorded, or None for each."""
+    marker = Path(checkpoint) / "sink.json"
+    if not marker.exists():
+        return None, None
+    recorded = _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+    return recorded.get("sink"), recorded.get("mode")
+
+
+def relocate(checkpoint: str, target: str) -> None:
+    """Prepares a checkpoint to be moved: `transformWithState` records where the schemas of its state are."""
+    for entry in Path(checkpoint).glob("state/*/_metadata/v2/*"):
+        if entry.name.isdigit():
+            entry.write_text(entry.read_text().replace(checkpoint, target))
+            entry.with_name(f".{entry.name}.crc").unlink(missing_ok=True)
+
+
 def _bind(marker: Path, subject: str, address: Mapping[str, str], fingerprint: Mapping[str, str], remedy: str) -> None:
     recorded: dict[str, Any] = dict(address)
     if has_started(str(marker.parent)) and marker.exists():
@@ -199,6 +216,23 @@ def late_drops(checkpoint: str) -> int:
     """The number of late rows that an earlier run recorded with `record_late_drops`."""
     marker = Path(checkpoint) / _LATE_DROPS
     return _parse_or_raise(marker, _REBUILD_HINT, lambda text: int(json.loads(text)["rows"])) if marker.exists() else 0
+
+
+def record_definition(checkpoint: str, definition: Mapping[str, Any]) -> None:
+    """Records what the step computes: `execution.definition` says what that has."""
+    _write_atomically(definition_marker(checkpoint), definition)
+
+
+def recorded_definition(checkpoint: str) -> dict[str, Any] | None:
+    """The recorded definition; None before the first batch, and in a checkpoint of a version that recorded none."""
+    marker = definition_marker(checkpoint)
+    if not has_started(checkpoint) or not marker.exists():
+        return None
+    return _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+
+
+def definition_marker(checkpoint: str) -> Path:
+    return Path(checkpoint) / "definition.json"
 
 
 def _format_address(address: Mapping[str, str]) -> str:

@@ -168,6 +168,41 @@ def check(
     mistakes.check(plan, get_session())
 
 
+@app.command()
+def reset(
+    pipeline: PipelineName,
+    step: Annotated[list[str], typer.Option("--step", metavar="NAME", help="A layer, a table, or a step; repeatable.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    root: Root = None,
+    catalog: Catalog = None,
+    schema_prefix: SchemaPrefix = None,
+) -> None:
+    """Rebuild steps, and those after them, from the tables before them; the old tables and checkpoints are archived.
+
+    The new tables are built beside the old ones, which are read and stay until the new ones are complete.
+    """
+    from streaming_lakehouse.execution import reset as resetting
+    from streaming_lakehouse.execution.progress import ProgressReporter
+    from streaming_lakehouse.pipeline.discovery import load_pipeline
+
+    declared, storage = load_pipeline(pipeline), Storage.resolve(root, catalog, schema_prefix)
+    check_storage_visible(storage, is_run=True)
+    if resetting.unfinished(declared, storage):
+        resetting.finish(declared, storage)
+        typer.echo("finished the moves of a reset that was interrupted; to reset more, give the command again")
+        return
+    planned = resetting.plan_reset(declared, storage, step)
+    for line in resetting.describe(planned):
+        typer.echo(line)
+    if not planned.archived:
+        return
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Go ahead?")):
+        raise LakehouseError("nothing was changed; with --yes it is")
+    prestart_jvm()
+    resetting.run(planned, ProgressReporter)
+    typer.echo(f"done; the old tables and checkpoints are in {planned.folder}")
+
+
 @app.command(cls=GenerateCommand)
 def generate(
     pipeline: PipelineName,

@@ -53,7 +53,7 @@ class Reconciliation:
                 f"silver and quarantine hold {-self.pending:,} rows more than {self.bronze}, and each record must be "
                 "in exactly one of them: probably a checkpoint was reset, or bronze was recreated, and they were not "
                 "(or its rows were deleted by TRUNCATE, or by commits that are gone from its log); "
-                "move bronze, silver and quarantine away with their checkpoints to rebuild them"
+                "archive bronze, silver and quarantine with their checkpoints to rebuild them"
             )
 
     def __str__(self) -> str:

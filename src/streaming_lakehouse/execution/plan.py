@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -93,6 +94,14 @@ class RunPlan:
         if isinstance(step.makes, HotPath):
             return self.mode or ("update" if self.trigger.kind == "real-time" else "append")
         return self.mode or step.makes.output_modes[0] if isinstance(step.makes, Gold) else "append"
+
+    def reset_command(self, steps: Iterable[Step]) -> str:
+        """The command that rebuilds these steps, and those after them."""
+        chosen = " ".join(f"--step {step.name}" for step in steps)
+        if self.storage.root:
+            return f"lakehouse reset {self.pipeline.name} {chosen} --root {shlex.quote(str(self.storage.root))}"
+        prefix = f" --schema-prefix {self.storage.schema_prefix}" if self.storage.schema_prefix else ""
+        return f"lakehouse reset {self.pipeline.name} {chosen} --catalog {self.storage.catalog}{prefix}"
 
     def query_config(self, step: Step) -> QueryConfig:
         name = f"{self.pipeline.name}.{step.name}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming_lakehouse.checkpointing import consistency, metadata
+from streaming_lakehouse.checkpointing import archive, consistency, metadata
 from streaming_lakehouse.config.options import check_one_table
 from streaming_lakehouse.config.secrets import reject_plaintext_secrets
 from streaming_lakehouse.config.storage import Table
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 def check_static(plan: RunPlan) -> None:
     """Raises LakehouseError for everything that can be found without Spark, before any layer runs."""
     check_storage_visible(plan.storage, is_run=True)
+    _check_reset_finished(plan)
     check_options(plan)
     compatibility.validate(plan, detect_compute())
     for silver in plan.pipeline.silver:
@@ -41,6 +42,15 @@ def check_static(plan: RunPlan) -> None:
         if step.uses_sink:
             plan.sink.check(plan.write_request(step))
             plan.sink.address(plan.write_request(step))
+
+
+def _check_reset_finished(plan: RunPlan) -> None:
+    root, name = plan.storage.root, plan.pipeline.name
+    if root and archive.journal(root, name).exists():
+        raise LakehouseError(
+            f"a reset of pipeline {name!r} was interrupted while it moved tables; to finish it, give it again: "
+            f"{plan.reset_command(plan.steps)}"
+        )
 
 
 def check_options(plan: RunPlan) -> None:
@@ -182,10 +192,12 @@ def _is_shared(plan: RunPlan, step: Step, table: Table) -> bool:
 
 
 def rebuild_hint(plan: RunPlan, step: Step) -> str:
-    """What to move away so that a step starts again from its inputs."""
+    """What makes a step start again from its inputs: bronze's are read again by the next run only."""
+    if step.layer != "bronze":
+        return f"rebuild with: {plan.reset_command([step])}"
     tables = _join(table.location for table in plan.tables(step))
-    moved = f"{plan.checkpoint(step)} and {tables}"
-    return f"rebuild: move {moved} away, as far as they exist, and those of the steps after it"
+    archived = f"{plan.checkpoint(step)} and {tables}"
+    return f"rebuild: archive {archived}, as far as they exist, and those of the steps after it"
 
 
 def _join(names: Iterable[object]) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.checkpointing.lock import checkpoint_lock
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.execution import mistakes, preflight
+from streaming_lakehouse.execution import changes, mistakes, preflight
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.signals import interrupt, stop_on_signals
@@ -46,14 +47,17 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
         checkpoints = [(step, checkpoint) for step in plan.steps if (checkpoint := plan.checkpoint(step))]
         for step, checkpoint in checkpoints:
             locks.enter_context(_locked(plan, spark, step, checkpoint))
+        definitions = changes.check(plan, spark, rows)
         for step, checkpoint in checkpoints:
             preflight.check_step(plan, spark, step, checkpoint, rows.get(step.name))
-        changes = UpstreamChanges(plan, spark)
+        for checkpoint, definition in definitions.items():
+            metadata.record_definition(checkpoint, definition)
+        upstream_changes = UpstreamChanges(plan, spark)
         for step in plan.steps:
-            changes.check(step)
+            upstream_changes.check(step)
         if not plan.trigger.is_available_now:  # which has its end soon
             preflight.warn_changed_records(plan)
-        is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop, changes)
+        is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop, upstream_changes)
         preflight.record_created_topic_ids(plan, spark)
         preflight.warn_changed_records(plan)
     if is_done and plan.trigger.is_available_now:
