@@ -108,7 +108,7 @@ def _parse_or_raise(file: Path, remedy: str, parse: Callable[[str], _Parsed]) ->
     """The file's text, parsed. Raises LakehouseError, with the remedy, if the file is truncated or unreadable."""
     try:
         return parse(file.read_text())
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise LakehouseError(f"{file} is truncated or damaged; {remedy}") from error
     except OSError as error:
         raise LakehouseError(f"{file} cannot be read: {error.strerror}; {remedy}") from error
@@ -134,12 +134,23 @@ def bind_source(checkpoint: str, address: Mapping[str, str], fingerprint: Mappin
     `fingerprint` holds ids that distinguish the source from another one at the same address; ids that a run cannot
     know are not compared. Raises LakehouseError if address or fingerprint differ from the recorded ones.
     """
-    marker = Path(checkpoint) / "source.json"
+    marker = _source(checkpoint)
     remedy = (
         "use another --root or --catalog. If the same data has moved, with each record at the same offset, "
         f"remove {marker}"
     )
     _bind(marker, f"the checkpoint at {checkpoint} has the offsets of", address, fingerprint, remedy)
+
+
+def source_ids(checkpoint: str, address: Mapping[str, str]) -> dict[str, str]:
+    """The ids that `bind_source` has recorded for this address; none before the first batch."""
+    recorded = _recorded(_source(checkpoint)) or {}
+    ids: dict[str, str] = recorded.pop("ids", {})
+    return ids if recorded == dict(address) else {}
+
+
+def _source(checkpoint: str) -> Path:
+    return Path(checkpoint) / "source.json"
 
 
 def bind_sink(checkpoint: str, address: Mapping[str, str], fingerprint: Mapping[str, str]) -> None:
@@ -171,9 +182,8 @@ def relocate(checkpoint: str, target: str) -> None:
 
 
 def _bind(marker: Path, subject: str, address: Mapping[str, str], fingerprint: Mapping[str, str], remedy: str) -> None:
-    recorded: dict[str, Any] = dict(address)
-    if has_started(str(marker.parent)) and marker.exists():
-        recorded = _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+    before = _recorded(marker)
+    recorded: dict[str, Any] = dict(address) if before is None else dict(before)
     known = recorded.pop("ids", {})
     bound = f"{subject} {_format_address(recorded)}"
     if recorded != dict(address):
@@ -183,7 +193,16 @@ def _bind(marker: Path, subject: str, address: Mapping[str, str], fingerprint: M
     ]
     if changed:
         raise LakehouseError(f"{bound}, which was recreated or replaced since ({'; '.join(changed)}): {remedy}")
-    _write_atomically(marker, {**address, "ids": {**known, **fingerprint}})
+    content = {**address, "ids": {**known, **fingerprint}}
+    if content != before:
+        _write_atomically(marker, content)
+
+
+def _recorded(marker: Path) -> dict[str, Any] | None:
+    """What a marker has of the checkpoint's source or sink; None before the first batch."""
+    if not has_started(str(marker.parent)) or not marker.exists():
+        return None
+    return _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
 
 
 def shuffle_partitions(checkpoint: str) -> str | None:
@@ -274,6 +293,17 @@ def has_unwritten_windows(checkpoint: str) -> bool:
     if started is None or started != latest_commit_batch(checkpoint) or not (Path(checkpoint) / "state").exists():
         return False
     return _has_pending_windows(checkpoint, started)
+
+
+def committed_offsets(checkpoint: str) -> str | None:
+    """The offsets of the latest committed batch, in the JSON of the query's only source; None before the first."""
+    batch = latest_commit_batch(checkpoint)
+    return None if batch is None else batch_offsets(checkpoint, batch)
+
+
+def batch_offsets(checkpoint: str, batch: int) -> str:
+    """The offsets up to which a batch reads, in the JSON of the query's only source."""
+    return _parse_or_raise(Path(checkpoint) / "offsets" / str(batch), _RESTORE_HINT, lambda text: text.splitlines()[2])
 
 
 def uncommitted_batch(checkpoint: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -15,6 +16,7 @@ from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution import compatibility
 from streaming_lakehouse.execution.plan import RunPlan
+from streaming_lakehouse.execution.source_watch import bind_source_identity
 from streaming_lakehouse.execution.supervisor import late_drops_message
 from streaming_lakehouse.layers import validation
 from streaming_lakehouse.layers.parsing import check_readable
@@ -217,9 +219,8 @@ def _warn_shuffle_partitions_changed(spark: SparkSession, step: Step, checkpoint
 def _bind_identities(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> None:
     """A checkpoint belongs to one source and one sink: what it counts is there and nowhere else."""
     if step.reads_source:
-        request = plan.read_request(step)
-        address = {"source": plan.source.name, **plan.source.address(request)}
-        metadata.bind_source(checkpoint, address, plan.source.fingerprint(spark, request))
+        with closing(plan.source.admin(spark, plan.read_request(step))) as admin:
+            bind_source_identity(plan, step, checkpoint, admin)
     if step.uses_sink:
         bind_sink_identity(plan, step, checkpoint, plan.sink.fingerprint(spark, plan.write_request(step)))
 

@@ -36,6 +36,7 @@ class StepProgress:
     started_at: float = 0.0
     finished_at: float = 0.0
     is_done: bool = False
+    end_offsets: str | None = None
     source_scans: dict[str, int] = field(default_factory=dict)
     sink_count: Callable[[], int | None] | None = None
     sink_count_before: int | None = None
@@ -48,10 +49,15 @@ class StepProgress:
 
 
 class ProgressReporter:
-    """Reports the progress of a run's queries; a context manager, which restores the terminal."""
+    """Reports the progress of a run's queries; a context manager, which restores the terminal.
+
+    `read_lag` asks a step's source how many records it has now behind offsets, or returns None. Spark knows those that
+    were there when a batch was planned, and with available-now when the run started.
+    """
 
     def __init__(self, steps: Iterable[str], console: Console | None = None) -> None:
         self.states = {step: StepProgress() for step in steps}
+        self.read_lag: Callable[[str, str | None], int | None] = lambda step, end_offsets: None
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, get_renderable=self._board, refresh_per_second=4, transient=False)
 
@@ -79,9 +85,9 @@ class ProgressReporter:
         """Called when the step has processed all available data."""
         state = self.states[step]
         if not state.finished_at:
-            state.finished_at, state.backlog, state.is_done = time.monotonic(), "0", True
+            state.finished_at, state.is_done = time.monotonic(), True
             done = f"done: {_rows(state.rows)} in {_batches(state.batches)}, {state.seconds:.1f} s"
-            self._log(f"{step}: {done}{_in_brackets(state.counts)}")
+            self._log(f"{step}: {done}{_in_brackets(state.counts)}{self._remaining(step)}")
 
     def count_by_sink(self, step: str, count: Callable[[], int | None]) -> None:
         """Called before a step starts whose batches Spark does not report; `count` is what its sink has received."""
@@ -100,7 +106,7 @@ class ProgressReporter:
             self._log(f"{step}: stopped" + ("" if sent is None else f", {_rows(sent)} sent"))
         else:
             stopped = f"stopped after {_batches(state.batches)}, {_rows(state.rows)}"
-            self._log(f"{step}: {stopped}{_in_brackets(state.counts)}")
+            self._log(f"{step}: {stopped}{_in_brackets(state.counts)}{self._remaining(step)}")
 
     def stopping(self, *, after_batch: bool) -> None:
         """Called when a signal asks the run to stop, in another thread."""
@@ -118,6 +124,15 @@ class ProgressReporter:
         """The rows that the run has written to quarantine tables."""
         return sum(state.counts.rejected for state in self.states.values() if state.counts)
 
+    def _remaining(self, step: str) -> str:
+        """What has arrived at the source since the step's last batch was planned, where the source can be asked."""
+        state = self.states[step]
+        lag = self.read_lag(step, state.end_offsets)
+        if lag is None:
+            return ""
+        state.backlog = _records(lag)
+        return f", {state.backlog} behind"
+
     def update(self, step: str, query: StreamingQuery) -> None:
         """Records the batches that `query` has finished since the last call."""
         state, last = self.states[step], query.lastProgress
@@ -128,11 +143,13 @@ class ProgressReporter:
         state.last_progress_at = last["timestamp"]
         is_next = last["batchId"] <= state.last_batch + 1  # recentProgress has 100 entries and takes a second
         for progress in [last] if is_next else query.recentProgress:
+            if progress["sources"]:
+                state.end_offsets = progress["sources"][0].get("endOffset") or state.end_offsets
             # An idle query reports progress every 10 s, with the number of the next batch and without addBatch.
             if progress["batchId"] > state.last_batch and "addBatch" in progress["durationMs"]:
-                self._record(step, progress)
+                self._record(step, progress, is_latest=progress["batchId"] == last["batchId"])
 
-    def _record(self, step: str, progress: Any) -> None:
+    def _record(self, step: str, progress: Any, *, is_latest: bool) -> None:
         state = self.states[step]
         read = _rows_by_source(progress, state.source_scans)
         rows = sum(read.values())
@@ -142,7 +159,8 @@ class ProgressReporter:
         counted = sum(source["numInputRows"] for source in progress["sources"])
         scans = counted / rows if rows else 1
         state.rows_per_second = progress["processedRowsPerSecond"] / scans or state.rows_per_second
-        state.backlog = _backlog(progress) or state.backlog
+        lag = self.read_lag(step, state.end_offsets) if is_latest else None
+        state.backlog = (_backlog(progress) if lag is None else _records(lag)) or state.backlog
         state.watermark = _watermark(progress) or state.watermark
         state.late_drops += sum(operator["numRowsDroppedByWatermark"] for operator in progress["stateOperators"])
         if counts := state.batch_counts.pop(state.last_batch, None):
@@ -218,12 +236,12 @@ def _backlog(progress: Any) -> str:
         elif "numBytesOutstanding" in metrics:
             units.add("MB")
             megabytes += int(metrics["numBytesOutstanding"]) / 1e6
-    parts = [f"{records:,} records"] if "records" in units else []
+    parts = [_records(records)] if "records" in units else []
     return " + ".join(parts + ([f"{megabytes:,.1f} MB"] if "MB" in units else []))
 
 
 def _offset_lag(source: Any) -> int:
-    """The lag over all partitions; Spark's metric is the maximum of a single one."""
+    """The lag over all partitions when the batch was planned; Spark's metric is the maximum of a single one."""
     latest, end = (_offsets(source[name]) for name in ("latestOffset", "endOffset"))
     return sum(max(offset - end.get(partition, 0), 0) for partition, offset in latest.items())
 
@@ -263,6 +281,10 @@ def _description(leaf: Any) -> str:
         return str(leaf.stream().toString())
     except Py4JError:
         return str(leaf.source().toString())
+
+
+def _records(number: int) -> str:
+    return f"{number:,} {'record' if number == 1 else 'records'}"
 
 
 def _rows(number: int) -> str:

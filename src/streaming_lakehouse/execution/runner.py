@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from streaming_lakehouse.execution import changes, mistakes, preflight
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.signals import interrupt, stop_on_signals
+from streaming_lakehouse.execution.source_watch import SourceWatch
 from streaming_lakehouse.execution.supervisor import Supervisor
 from streaming_lakehouse.execution.upstream import UpstreamChanges
 from streaming_lakehouse.layers import bronze, gold, hot, reference, silver, validation
@@ -57,7 +58,10 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
             upstream_changes.check(step)
         if not plan.trigger.is_available_now:  # which has its end soon
             preflight.warn_changed_records(plan)
-        is_done = _run_stages(plan, QueryStarter(plan, spark, progress), progress, stop, upstream_changes)
+        watch = locks.enter_context(closing(SourceWatch(plan, spark)))
+        progress.read_lag = watch.lag
+        starter = QueryStarter(plan, spark, progress, watch)
+        is_done = _run_stages(plan, starter, progress, stop, upstream_changes)
         preflight.record_created_topic_ids(plan, spark)
         preflight.warn_changed_records(plan)
     if is_done and plan.trigger.is_available_now:
@@ -82,7 +86,8 @@ def _run_stages(
             lambda name: plan.checkpoint(plan.step(name)),
             plan.trigger,
             progress,
-            lambda name: changes.check(plan.step(name)),
+            after_batch=lambda name: changes.check(plan.step(name)),
+            check_source=starter.watch.check,
         )
         if not supervisor.run(stop):
             return not plan.trigger.is_available_now
@@ -105,11 +110,13 @@ class QueryStarter:
     plan: RunPlan
     spark: SparkSession
     progress: ProgressReporter
+    watch: SourceWatch
 
     def start(self, step: Step) -> StreamingQuery:
         match step.makes:
             case Bronze():
-                return bronze.start(self._records(step), self.plan.tables(step)[0], self.plan.query_config(step))
+                query, table = self.plan.query_config(step), self.plan.tables(step)[0]
+                return bronze.start(self._records(step), table, query, lambda: self.watch.check(step.name))
             case Silver():
                 return self._start_silver(step, step.makes)
             case Gold():

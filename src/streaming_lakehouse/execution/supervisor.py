@@ -22,12 +22,18 @@ _POLL_SECONDS = 0.05
 _AT_ONCE = "100ms"
 
 
+def _trust_source(step: str) -> None:
+    """For queries whose source cannot change while they read it."""
+
+
 @dataclass
 class Supervisor:
-    """Starts the query of each step with `start`, and waits until all have ended.
+    """Starts the query of each step with `start`, and waits until all have ended; `checkpoint` is a step's, or None.
 
-    `checkpoint` is a step's, or None. `after_batch` is called with a step that has finished a batch, and raises
-    LakehouseError if the run must not continue.
+    `after_batch` is called with a step that has finished a batch, and raises LakehouseError if the run must not
+    continue. `check_source` raises LakehouseError if a step's source is no longer that of its checkpoint's offsets,
+    such as a topic that was recreated. It is called whenever the step reports progress, and after any failure: what a
+    recreated topic causes in Spark does not name it.
     """
 
     steps: tuple[str, ...]
@@ -36,6 +42,7 @@ class Supervisor:
     trigger: Trigger
     progress: ProgressReporter
     after_batch: Callable[[str], None] = lambda step: None
+    check_source: Callable[[str], None] = _trust_source
     queries: dict[str, StreamingQuery] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
@@ -63,6 +70,9 @@ class Supervisor:
         except KeyboardInterrupt:
             _set_stop_timeout(_AT_ONCE)
             raise
+        except LakehouseError:
+            self._check_sources()
+            raise
         finally:
             for step in self.queries:
                 self._stop_quietly(step)
@@ -70,6 +80,11 @@ class Supervisor:
             for step in self.queries:
                 self._record_late_drops(step)
         return self._is_complete
+
+    def _check_sources(self) -> None:
+        with suppress(*SPARK_EXCEPTIONS):  # such as that of a JVM that has ended, which is the failure already
+            for step in self.queries:
+                self.check_source(step)
 
     @property
     def _is_complete(self) -> bool:
@@ -103,8 +118,10 @@ class Supervisor:
 
     def _update_progress(self, step: str) -> None:
         state = self.progress.states[step]
-        last_batch = state.last_batch
+        last_batch, last_progress_at = state.last_batch, state.last_progress_at
         self.progress.update(step, self.queries[step])
+        if state.last_progress_at != last_progress_at:
+            self.check_source(step)
         if dropped := state.late_drops:
             raise LakehouseError(late_drops_message(step, dropped, self.checkpoint(step)))
         if state.last_batch > last_batch:

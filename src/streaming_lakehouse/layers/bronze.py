@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyspark.sql import DataFrame, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -11,9 +13,18 @@ from streaming_lakehouse.sinks import QueryConfig, delta
 from streaming_lakehouse.sources.envelope import BRONZE
 
 
-def start(records: DataFrame, table: Table, query: QueryConfig) -> StreamingQuery:
-    """Appends a source's records; `ingested_at` is the start of the micro-batch, the same when it is replayed."""
+def start(records: DataFrame, table: Table, query: QueryConfig, check_source: Callable[[], None]) -> StreamingQuery:
+    """Appends a source's records; `ingested_at` is the start of the micro-batch, the same when it is replayed.
+
+    `check_source` is called before each batch is written. It raises LakehouseError if the source is no longer that of
+    the checkpoint's offsets.
+    """
     arrived = records.withColumn("ingested_at", F.current_timestamp()).select(*BRONZE.names)
     checkpoint = str(query.checkpoint)
     writer = delta.BatchWriter(checkpoint, metadata.uncommitted_batch(checkpoint))
-    return delta.for_each_batch(arrived, lambda batch, batch_id: writer.write(batch, table, batch_id), query)
+
+    def write(batch: DataFrame, batch_id: int) -> None:
+        check_source()
+        writer.write(batch, table, batch_id)
+
+    return delta.for_each_batch(arrived, write, query)

@@ -31,8 +31,26 @@ class ReadRequest:
     shared: frozenset[str] = frozenset()
 
 
-def _no_fingerprint(spark: SparkSession, request: ReadRequest) -> dict[str, str]:
-    return {}
+class SourceAdmin:
+    """Asks the system behind a source about itself, before and while a run reads it. This one knows nothing."""
+
+    def ids(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """The known ids that distinguish the source from another one at its address, as of a recreated topic.
+
+        `recorded` are those that the checkpoint has. Raises LakehouseError where what is to be read does not exist.
+        """
+        return {}
+
+    def lag(self, end_offsets: str | None) -> int | None:
+        """The records that the source has now behind `end_offsets`, a query's; None if unknown."""
+        return None
+
+    def close(self) -> None:
+        """Ends the connection, if there is one."""
+
+
+def _no_admin(spark: SparkSession, request: ReadRequest) -> SourceAdmin:
+    return SourceAdmin()
 
 
 def _no_warning(checkpoint: str) -> None:
@@ -48,12 +66,12 @@ class Source:
     """`read` returns a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
 
     `address` identifies the topic, folder or seed that a checkpoint's offsets refer to. It raises LakehouseError if
-    the options name none. `fingerprint` holds the known ids that distinguish it from another one of the same name,
-    such as a topic that was deleted and recreated. `one_table` holds the options that name the records of a single
-    bronze table. `warning` returns what is to be said of records that changed after a checkpoint's query has read them,
-    None if nothing. `is_bounded` is false if available-now would never end, `is_replayable` if records that were sent
-    once cannot be read again; `is_synthetic` is true if they come from the bronze table's generator. `unread` says
-    which records there are that Spark passes over, as a sentence, or "".
+    the options name none. `admin` asks for what a run must know of the source beside its records. `one_table` holds
+    the options that name the records of a single bronze table. `warning` returns what is to be said of records that
+    changed after a checkpoint's query has read them, None if nothing. `is_bounded` is false if available-now would
+    never end, `is_replayable` if records that were sent once cannot be read again; `is_synthetic` is true if they come
+    from the bronze table's generator. `unread` says which records there are that Spark passes over, as a sentence, or
+    "".
     """
 
     name: str
@@ -63,8 +81,8 @@ class Source:
     one_table: tuple[str, ...] = ()
     is_bounded: bool = True
     is_replayable: bool = True
+    admin: Callable[[SparkSession, ReadRequest], SourceAdmin] = _no_admin
     is_synthetic: bool = False
-    fingerprint: Callable[[SparkSession, ReadRequest], dict[str, str]] = _no_fingerprint
     warning: Callable[[str], str | None] = _no_warning
     unread: Callable[[ReadRequest], str] = _nothing_unread
 

@@ -14,7 +14,7 @@ from streaming_lakehouse.config.redaction import register_secret
 from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.sources import ReadRequest, Source, connection_error, kafka
+from streaming_lakehouse.sources import ReadRequest, Source, SourceAdmin, connection_error, kafka
 
 CONNECTION_STRING = "eventhubs.connectionString"
 CLIENT_SECRET = "eventhubs.clientSecret"  # noqa: S105 - the option's name
@@ -84,6 +84,12 @@ def address(request: ReadRequest) -> dict[str, str]:
     with prefix_errors(_OWNER):
         host, _, name = endpoint(with_credentials(request.options))
     return {"namespace": host, "name": name}
+
+
+def admin(spark: SparkSession, request: ReadRequest) -> SourceAdmin:
+    """Asks the namespace about the event hub, as `kafka.admin` does a cluster."""
+    options = _client_options(request)
+    return kafka.topic_admin(spark, options, _OWNER, has_cluster_id=False, what="event hub", option=_NAME)
 
 
 @contextmanager
@@ -238,4 +244,5 @@ SOURCE = Source(
     read,
     address,
     one_table=(_NAME,),
+    admin=admin,
 )

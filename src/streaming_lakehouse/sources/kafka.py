@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
@@ -15,7 +15,9 @@ from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.pipeline import Bronze
 from streaming_lakehouse.session import is_local
-from streaming_lakehouse.sources import ReadRequest, Source, connection_error, kafka_admin
+from streaming_lakehouse.sources import ReadRequest, Source, SourceAdmin, connection_error, kafka_admin
+from streaming_lakehouse.sources.kafka_admin import KafkaAdmin, Partition
+from streaming_lakehouse.sources.kafka_topics import Subscription, TopicAdmin
 
 BOOTSTRAP_SERVERS = "kafka.bootstrap.servers"
 ACCEPTS = (
@@ -96,15 +98,39 @@ def address(request: ReadRequest) -> dict[str, str]:
     return {name: value for name in _TOPICS if (value := get_option(options, name))}
 
 
-def fingerprint(spark: SparkSession, request: ReadRequest) -> dict[str, str]:
-    """The ids of the cluster and of each named topic, not of those that match `subscribePattern`."""
+def admin(spark: SparkSession, request: ReadRequest) -> SourceAdmin:
+    """Asks the cluster about the topics. Raises LakehouseError as `check_reachable` does."""
     options = resolve_secrets(request.options)
-    given = {**_defaults(options, request.bronze), **options}
-    return cluster_and_topic_ids(spark, "source 'kafka'", given, _subscribed_topics(given))
+    return topic_admin(spark, {**_defaults(options, request.bronze), **options}, "source 'kafka'")
+
+
+def topic_admin(
+    spark: SparkSession, options: Mapping[str, str], owner: str, *, has_cluster_id: bool = True, **words: str
+) -> SourceAdmin:
+    """Like `admin`, with all options and their credentials. It knows nothing in a workspace, whose JVM is hidden.
+
+    `words` are the subscription's for another source. Its cluster is not compared unless it `has_cluster_id`.
+    """
+    if not is_local(spark):
+        return SourceAdmin()
+    check_reachable(owner, options)
+    assigned = _assigned(options)
+    subscribed = [name.strip() for name in (get_option(options, "subscribe") or "").split(",")]
+    named = {topic for topic, _ in assigned} if assigned is not None else {name for name in subscribed if name}
+    subscription = Subscription(
+        owner,
+        get_option(options, BOOTSTRAP_SERVERS) or "",
+        tuple(sorted(named)),
+        get_option(options, "subscribePattern"),
+        assigned,
+        (get_option(options, "failOnDataLoss") or "true").lower() == "true",
+        **{"option": next(name for name in _TOPICS if get_option(options, name) is not None), **words},
+    )
+    return TopicAdmin(KafkaAdmin(spark, client_config(options)), subscription, has_cluster_id)
 
 
 def cluster_and_topic_ids(
-    spark: SparkSession, owner: str, options: Mapping[str, str], names: Iterable[str]
+    spark: SparkSession, owner: str, options: Mapping[str, str], names: Collection[str]
 ) -> dict[str, str]:
     """The ids of the cluster and of the topics; none in a workspace, whose JVM is not accessible.
 
@@ -116,12 +142,13 @@ def cluster_and_topic_ids(
     return kafka_admin.cluster_and_topic_ids(spark, client_config(options), names)
 
 
-def _subscribed_topics(options: Mapping[str, str]) -> Iterable[str]:
-    if (assigned := get_option(options, "assign")) is None:
-        return filter(None, (get_option(options, "subscribe") or "").replace(" ", "").split(","))
-    with suppress(ValueError, TypeError):  # Spark's own error for an invalid value is better
-        return dict(json.loads(assigned))
-    return ()
+def _assigned(options: Mapping[str, str]) -> frozenset[Partition] | None:
+    given = get_option(options, "assign")
+    if given is None:
+        return None
+    with suppress(ValueError, TypeError, AttributeError):  # Spark's own error for an invalid value is better
+        return frozenset((topic, int(number)) for topic, numbers in json.loads(given).items() for number in numbers)
+    return frozenset()
 
 
 def client_config(options: Mapping[str, str]) -> dict[str, str]:
@@ -199,5 +226,5 @@ SOURCE = Source(
     read,
     address,
     one_table=_TOPICS,
-    fingerprint=fingerprint,
+    admin=admin,
 )
