@@ -306,6 +306,21 @@ def batch_offsets(checkpoint: str, batch: int) -> str:
     return _parse_or_raise(Path(checkpoint) / "offsets" / str(batch), _RESTORE_HINT, lambda text: text.splitlines()[2])
 
 
+def offsets_before(checkpoint: str, batch: int) -> str | None:
+    """The offsets from which a batch reads, as `batch_offsets`; None if Spark has recorded none."""
+    if batch > 0:
+        return batch_offsets(checkpoint, batch - 1)
+    initial = Path(checkpoint) / "sources" / "0" / "0"  # Kafka's: a zero byte and a version come first
+    if not initial.exists():
+        return None
+    return _parse_or_raise(initial, _RESTORE_HINT, lambda text: text.splitlines()[1])
+
+
+def batch_started_at(checkpoint: str, batch: int) -> int:
+    """The start of a batch, in milliseconds since 1970: what `current_timestamp` is in it, also when it is replayed."""
+    return int(_offset_entry(checkpoint, batch)["batchTimestampMs"])
+
+
 def uncommitted_batch(checkpoint: str) -> int | None:
     """The batch in the offset log that has no entry in the commit log: Spark will run it again."""
     started = latest_offset_batch(checkpoint)

@@ -58,6 +58,7 @@ class ProgressReporter:
     def __init__(self, steps: Iterable[str], console: Console | None = None) -> None:
         self.states = {step: StepProgress() for step in steps}
         self.read_lag: Callable[[str, str | None], int | None] = lambda step, end_offsets: None
+        self._counted: dict[tuple[str, int], int] = {}
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, get_renderable=self._board, refresh_per_second=4, transient=False)
 
@@ -149,16 +150,23 @@ class ProgressReporter:
             if progress["batchId"] > state.last_batch and "addBatch" in progress["durationMs"]:
                 self._record(step, progress, is_latest=progress["batchId"] == last["batchId"])
 
+    def count_batch(self, step: str, batch: int, rows: int) -> None:
+        """Called before the batch ends with its rows, where Spark cannot count them."""
+        self._counted[step, batch] = rows
+
     def _record(self, step: str, progress: Any, *, is_latest: bool) -> None:
         state = self.states[step]
         read = _rows_by_source(progress, state.source_scans)
-        rows = sum(read.values())
         state.last_batch = progress["batchId"]
+        rows = self._counted.pop((step, state.last_batch), 0)
+        rate = rows / max(progress["durationMs"]["addBatch"] / 1000, 0.001)
+        if not rows:
+            rows = sum(read.values())
+            counted = sum(source["numInputRows"] for source in progress["sources"])
+            rate = progress["processedRowsPerSecond"] * rows / counted if rows else 0.0
         state.rows += rows
         state.batches += rows > 0
-        counted = sum(source["numInputRows"] for source in progress["sources"])
-        scans = counted / rows if rows else 1
-        state.rows_per_second = progress["processedRowsPerSecond"] / scans or state.rows_per_second
+        state.rows_per_second = rate or state.rows_per_second
         lag = self.read_lag(step, state.end_offsets) if is_latest else None
         state.backlog = (_backlog(progress) if lag is None else _records(lag)) or state.backlog
         state.watermark = _watermark(progress) or state.watermark

@@ -28,7 +28,7 @@ from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Reference, Silve
 from streaming_lakehouse.pipeline.steps import Step
 from streaming_lakehouse.session import get_session, is_connect, is_local
 from streaming_lakehouse.sinks import WriteRequest, delta
-from streaming_lakehouse.sources import delta as upstream, envelope
+from streaming_lakehouse.sources import OffsetRange, delta as upstream, envelope
 
 
 def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = interrupt) -> bool:
@@ -60,8 +60,8 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
             preflight.warn_changed_records(plan)
         watch = locks.enter_context(closing(SourceWatch(plan, spark)))
         progress.read_lag = watch.lag
-        starter = QueryStarter(plan, spark, progress, watch)
-        is_done = _run_stages(plan, starter, progress, stop, upstream_changes)
+        starter = QueryStarter(plan, spark, watch, progress)
+        is_done = _run_stages(plan, starter, stop, upstream_changes)
         preflight.record_created_topic_ids(plan, spark)
         preflight.warn_changed_records(plan)
     if is_done and plan.trigger.is_available_now:
@@ -76,16 +76,14 @@ def _check_all_read(plan: RunPlan) -> None:
             raise LakehouseError(f"step {step.name!r}: {passed_over}")
 
 
-def _run_stages(
-    plan: RunPlan, starter: QueryStarter, progress: ProgressReporter, stop: threading.Event, changes: UpstreamChanges
-) -> bool:
+def _run_stages(plan: RunPlan, starter: QueryStarter, stop: threading.Event, changes: UpstreamChanges) -> bool:
     for stage in plan.stages:
         supervisor = Supervisor(
             tuple(step.name for step in stage),
             lambda name: starter.start(plan.step(name)),
             lambda name: plan.checkpoint(plan.step(name)),
             plan.trigger,
-            progress,
+            starter.progress,
             after_batch=lambda name: changes.check(plan.step(name)),
             check_source=starter.watch.check,
         )
@@ -109,14 +107,19 @@ class QueryStarter:
 
     plan: RunPlan
     spark: SparkSession
-    progress: ProgressReporter
     watch: SourceWatch
+    progress: ProgressReporter
 
     def start(self, step: Step) -> StreamingQuery:
         match step.makes:
             case Bronze():
                 query, table = self.plan.query_config(step), self.plan.tables(step)[0]
-                return bronze.start(self._records(step), table, query, lambda: self.watch.check(step.name))
+                hooks = bronze.SourceHooks(
+                    check=partial(self.watch.check, step.name),
+                    reread=partial(self._reread, step),
+                    count=partial(self.progress.count_batch, step.name),
+                )
+                return bronze.start(self._records(step), table, query, hooks)
             case Silver():
                 return self._start_silver(step, step.makes)
             case Gold():
@@ -130,6 +133,13 @@ class QueryStarter:
 
     def _records(self, step: Step) -> DataFrame:
         return self.plan.source.read(self.spark, self.plan.read_request(step))
+
+    def _reread(self, step: Step, batch: int, failure: str) -> DataFrame | None:
+        def offsets() -> OffsetRange:
+            checkpoint = str(self.plan.checkpoint(step))
+            return OffsetRange(metadata.offsets_before(checkpoint, batch), metadata.batch_offsets(checkpoint, batch))
+
+        return self.plan.source.reread(self.spark, self.plan.read_request(step), failure, offsets)
 
     def _start_silver(self, step: Step, makes: Silver) -> StreamingQuery:
         bronze_table = self.plan.storage.table("bronze", makes.source.table)

@@ -21,6 +21,12 @@ _REBUILD = "archive this step's table and checkpoint, and those of the steps aft
 # A pattern in the exception's text, and the message for the user; {0} is the first group.
 _ERROR_PATTERNS = (
     (
+        r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (-?\d+)",
+        "the record at topic {0}, partition {1}, offset {2} has the timestamp {3}, which Spark cannot represent: the "
+        "producer must send milliseconds. The layers read such records; for the hot path archive its checkpoint, and "
+        "give --option startingOffsets=… behind it",
+    ),
+    (
         r"UnknownTopicOrPartition",
         "the topic does not exist on the broker; create it, or name another with --option subscribe=… (a sink's: "
         "topic=…, an event hub: eventhubs.name=…)",

@@ -49,6 +49,20 @@ class SourceAdmin:
         """Ends the connection, if there is one."""
 
 
+@dataclass(frozen=True)
+class OffsetRange:
+    """What a batch reads, in the JSON of Spark's Kafka offsets; no `start` where nothing was read before."""
+
+    start: str | None
+    end: str
+
+
+def _cannot_reread(
+    spark: SparkSession, request: ReadRequest, failure: str, offsets: Callable[[], OffsetRange]
+) -> DataFrame | None:
+    return None
+
+
 def _no_admin(spark: SparkSession, request: ReadRequest) -> SourceAdmin:
     return SourceAdmin()
 
@@ -66,9 +80,10 @@ class Source:
     """`read` returns a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
 
     `address` identifies the topic, folder or seed that a checkpoint's offsets refer to. It raises LakehouseError if
-    the options name none. `admin` asks for what a run must know of the source beside its records. `one_table` holds
-    the options that name the records of a single bronze table. `warning` returns what is to be said of records that
-    changed after a checkpoint's query has read them, None if nothing. `is_bounded` is false if available-now would
+    the options name none. `admin` asks for what a run must know of the source beside its records. `reread` reads a
+    batch, which has failed in Spark with this text, in another way; None if there is none. `one_table` holds the
+    options that name the records of a single bronze table. `warning` returns what is to be said of records that changed
+    after a checkpoint's query has read them, None if nothing. `is_bounded` is false if available-now would
     never end, `is_replayable` if records that were sent once cannot be read again; `is_synthetic` is true if they come
     from the bronze table's generator. `unread` says which records there are that Spark passes over, as a sentence, or
     "".
@@ -82,6 +97,7 @@ class Source:
     is_bounded: bool = True
     is_replayable: bool = True
     admin: Callable[[SparkSession, ReadRequest], SourceAdmin] = _no_admin
+    reread: Callable[[SparkSession, ReadRequest, str, Callable[[], OffsetRange]], DataFrame | None] = _cannot_reread
     is_synthetic: bool = False
     warning: Callable[[str], str | None] = _no_warning
     unread: Callable[[ReadRequest], str] = _nothing_unread

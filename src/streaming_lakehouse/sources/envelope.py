@@ -24,7 +24,8 @@ BRONZE = T.StructType([*RECORD.fields, T.StructField("ingested_at", T.TimestampT
 
 key, value: unmodified; value is null for a tombstone. headers: Kafka's, else null. source: topic, or file. partition,
 offset: the record's position in its source; `source`, `partition` and `offset` together identify a record permanently.
-source_timestamp: when the source received it. ingested_at: when bronze did (the start of its micro-batch).
+source_timestamp: when the source received it; null where it has no such time, or none that Spark can represent.
+ingested_at: when bronze did (the start of its micro-batch).
 """
 
 QUARANTINE = T.StructType([*BRONZE.fields, T.StructField("failed_expectations", T.ArrayType(T.StringType()))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from streaming_lakehouse.config.redaction import register_secret
 from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.session import on_databricks
-from streaming_lakehouse.sources import ReadRequest, Source, SourceAdmin, connection_error, kafka
+from streaming_lakehouse.sources import OffsetRange, ReadRequest, Source, SourceAdmin, connection_error, kafka
 
 CONNECTION_STRING = "eventhubs.connectionString"
 CLIENT_SECRET = "eventhubs.clientSecret"  # noqa: S105 - the option's name
@@ -90,6 +90,13 @@ def admin(spark: SparkSession, request: ReadRequest) -> SourceAdmin:
     """Asks the namespace about the event hub, as `kafka.admin` does a cluster."""
     options = _client_options(request)
     return kafka.topic_admin(spark, options, _OWNER, has_cluster_id=False, what="event hub", option=_NAME)
+
+
+def reread(
+    spark: SparkSession, request: ReadRequest, failure: str, offsets: Callable[[], OffsetRange]
+) -> DataFrame | None:
+    """The batch's records as `kafka.reread` gives them."""
+    return kafka.reread_records(spark, _client_options(request), failure, offsets)
 
 
 @contextmanager
@@ -245,4 +252,5 @@ SOURCE = Source(
     address,
     one_table=(_NAME,),
     admin=admin,
+    reread=reread,
 )

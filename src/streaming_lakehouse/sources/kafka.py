@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
@@ -15,9 +16,19 @@ from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.pipeline import Bronze
 from streaming_lakehouse.session import is_local
-from streaming_lakehouse.sources import ReadRequest, Source, SourceAdmin, connection_error, kafka_admin
+from streaming_lakehouse.sources import (
+    OffsetRange,
+    ReadRequest,
+    Source,
+    SourceAdmin,
+    connection_error,
+    kafka_admin,
+    kafka_reread,
+)
 from streaming_lakehouse.sources.kafka_admin import KafkaAdmin, Partition
-from streaming_lakehouse.sources.kafka_topics import Subscription, TopicAdmin
+from streaming_lakehouse.sources.kafka_topics import Subscription, TopicAdmin, parse_offsets
+
+log = logging.getLogger(__name__)
 
 BOOTSTRAP_SERVERS = "kafka.bootstrap.servers"
 ACCEPTS = (
@@ -68,6 +79,7 @@ MINIMUMS = {
     "fetchOffset.retryIntervalMs": 0,
 }
 BOOLEANS = ("failOnDataLoss",)
+_TIMESTAMP_OVERFLOW = re.compile(r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (-?\d+)")
 
 
 def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
@@ -86,9 +98,11 @@ def records(spark: SparkSession, options: Mapping[str, str], request: ReadReques
     if not request.trigger.is_micro_batch:
         defaults.pop("maxOffsetsPerTrigger", None)  # the real-time trigger refuses it
     stream = spark.readStream.format("kafka").options(**defaults).options(**options)
+    # A record without a timestamp has -1.
+    timestamp = F.when(F.col("timestamp") != F.timestamp_millis(F.lit(-1)), F.col("timestamp"))
     return stream.option("includeHeaders", "true").load().select(
         "key", "value", "headers", F.col("topic").alias("source"), "partition", "offset",
-        F.col("timestamp").alias("source_timestamp"),
+        timestamp.alias("source_timestamp"),
     )  # fmt: skip
 
 
@@ -123,10 +137,39 @@ def topic_admin(
         tuple(sorted(named)),
         get_option(options, "subscribePattern"),
         assigned,
-        (get_option(options, "failOnDataLoss") or "true").lower() == "true",
+        _fails_on_data_loss(options),
         **{"option": next(name for name in _TOPICS if get_option(options, name) is not None), **words},
     )
     return TopicAdmin(KafkaAdmin(spark, client_config(options)), subscription, has_cluster_id)
+
+
+def reread(
+    spark: SparkSession, request: ReadRequest, failure: str, offsets: Callable[[], OffsetRange]
+) -> DataFrame | None:
+    """The batch's records, read by librdkafka, where one has a timestamp that overflows Spark's.
+
+    Raises LakehouseError, with that record, where librdkafka cannot read them.
+    """
+    return reread_records(spark, resolve_secrets(request.options), failure, offsets)
+
+
+def reread_records(
+    spark: SparkSession, options: Mapping[str, str], failure: str, offsets: Callable[[], OffsetRange]
+) -> DataFrame | None:
+    """Like `reread`, with `options` that already have their credentials."""
+    found = _TIMESTAMP_OVERFLOW.search(failure)
+    if not found:
+        return None
+    batch = offsets()
+    start, end = parse_offsets(batch.start or "{}"), parse_offsets(batch.end)
+    record = "the record at topic {}, partition {}, offset {} has the timestamp {}".format(*found.groups())
+    try:
+        fails = _fails_on_data_loss(options)
+        again = kafka_reread.records(spark, client_config(options), start, end, fails_on_data_loss=fails)
+    except LakehouseError as error:
+        raise LakehouseError(f"{record}, which Spark cannot represent: {error}") from error
+    log.warning("%s, which Spark cannot represent: its source_timestamp is null, and that of others like it", record)
+    return again
 
 
 def cluster_and_topic_ids(
@@ -140,6 +183,10 @@ def cluster_and_topic_ids(
         return {}
     check_reachable(owner, options)
     return kafka_admin.cluster_and_topic_ids(spark, client_config(options), names)
+
+
+def _fails_on_data_loss(options: Mapping[str, str]) -> bool:
+    return (get_option(options, "failOnDataLoss") or "true").lower() != "false"
 
 
 def _assigned(options: Mapping[str, str]) -> frozenset[Partition] | None:
@@ -227,4 +274,5 @@ SOURCE = Source(
     address,
     one_table=_TOPICS,
     admin=admin,
+    reread=reread,
 )

@@ -58,11 +58,7 @@ class TopicAdmin(SourceAdmin):
         """The records over all partitions that the topics have behind `end_offsets`, Spark's JSON of them."""
         if not end_offsets:
             return None
-        read = {
-            (topic, int(number)): offset
-            for topic, part in json.loads(end_offsets).items()
-            for number, offset in part.items()
-        }
+        read = parse_offsets(end_offsets)
         topics = self.admin.describe({*self._subscribed(), *(topic for topic, _ in read)})
         existing = {(name, number) for name, topic in topics.items() if topic for number in range(topic.partitions)}
         if self.subscription.partitions is not None:
@@ -121,3 +117,12 @@ class TopicAdmin(SourceAdmin):
         if not names:
             return "" if names is None else "; it has no topic"
         return did_you_mean(wanted, names)
+
+
+def parse_offsets(text: str) -> dict[Partition, int]:
+    """Offsets by topic and partition, of Spark's JSON."""
+    return {
+        (topic, int(number)): offset
+        for topic, offsets in json.loads(text).items()
+        for number, offset in offsets.items()
+    }
