@@ -395,17 +395,21 @@ def setup() -> None:
     typer.echo(f"class archive {archive.name}" if archive else "no class archive: starts take a few seconds longer")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Runs the command; what the user can correct is one line on standard error and exit status 1.
-
-    Returns where it succeeds: Databricks may mark a wheel task that ends by SystemExit(0) as failed.
-    """
+def _silence_duplicate_logs() -> None:
     # py4j logs each call to a JVM that has ended, and each batch of ours that failed: we report these, and once.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     # So does pyspark, a JSON line of thousands of characters for each expression that cannot be resolved.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(lambda record: record.msg != "Exception while sending command.")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command; what the user can correct is one line on standard error and exit status 1.
+
+    Returns where it succeeds: Databricks may mark a wheel task that ends by SystemExit(0) as failed.
+    """
+    _silence_duplicate_logs()
     if arguments is None:
         restart_in_utf8()
     try:

@@ -43,19 +43,7 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
     with catch_signals():  # one that arrives while Spark starts is handled once queries can be stopped
         spark = get_session()
     with ExitStack() as locks, catch_signals():  # again, since pyspark installs its own handler for Ctrl-C
-        rows = mistakes.check(plan, spark)
-        preflight.check_inputs(plan, spark)
-        checkpoints = [(step, checkpoint) for step in plan.steps if (checkpoint := plan.checkpoint(step))]
-        for step, checkpoint in checkpoints:
-            locks.enter_context(_locked(plan, spark, step, checkpoint))
-        definitions = changes.check(plan, spark, rows)
-        for step, checkpoint in checkpoints:
-            preflight.check_step(plan, spark, step, checkpoint, rows.get(step.name))
-        for checkpoint, definition in definitions.items():
-            metadata.record_definition(checkpoint, definition)
-        upstream_changes = UpstreamChanges(plan, spark)
-        for step in plan.steps:
-            upstream_changes.check(step)
+        upstream_changes = _prepare(plan, spark, locks)
         if not plan.trigger.is_available_now:  # which has its end soon
             preflight.warn_changed_records(plan)
         watch = locks.enter_context(closing(SourceWatch(plan, spark)))
@@ -67,6 +55,24 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
     if is_done and plan.trigger.is_available_now:
         _check_all_read(plan)
     return is_done
+
+
+def _prepare(plan: RunPlan, spark: SparkSession, locks: ExitStack) -> UpstreamChanges:
+    """Locks each step's checkpoint and checks, before a record is read, that all steps may run."""
+    rows = mistakes.check(plan, spark)
+    preflight.check_inputs(plan, spark)
+    checkpoints = [(step, checkpoint) for step in plan.steps if (checkpoint := plan.checkpoint(step))]
+    for step, checkpoint in checkpoints:
+        locks.enter_context(_locked(plan, spark, step, checkpoint))
+    definitions = changes.check(plan, spark, rows)
+    for step, checkpoint in checkpoints:
+        preflight.check_step(plan, spark, step, checkpoint, rows.get(step.name))
+    for checkpoint, definition in definitions.items():
+        metadata.record_definition(checkpoint, definition)
+    upstream_changes = UpstreamChanges(plan, spark)
+    for step in plan.steps:
+        upstream_changes.check(step)
+    return upstream_changes
 
 
 def _check_all_read(plan: RunPlan) -> None:
