@@ -165,11 +165,15 @@ class SilverWriter:
         return tuple(each for each in self.silver.all_expectations if each.on_violation != "quarantine")
 
     def _load_progress(self, spark: SparkSession) -> None:
-        """From the checkpoint where it is sure to be up to date: silver itself is read by a Spark job."""
-        if self.replayed_batch is None:
-            self.max_event_time_us = metadata.max_event_time(self.checkpoint)
-        if self.max_event_time_us is None:
-            self.max_event_time_us = self._max_event_time_in_silver(spark)
+        """From the checkpoint: silver is read, by a Spark job, only where its last batch may not be recorded there.
+
+        The recorded time also counts where it is later: events deleted from silver since do not move the watermark
+        back, which gold's does not do either.
+        """
+        recorded = metadata.max_event_time(self.checkpoint)
+        is_current = recorded is not None and self.replayed_batch is None
+        stored = None if is_current else self._max_event_time_in_silver(spark)
+        self.max_event_time_us = max((time for time in (recorded, stored) if time is not None), default=None)
         self.is_loaded = True
 
     def _max_event_time_in_silver(self, spark: SparkSession) -> int | None:
@@ -213,7 +217,7 @@ class SilverWriter:
         latest = self._append(self._events(batch.rows), batch, batch_id)
         times = [time for time in (self.max_event_time_us, latest) if time is not None]
         self.max_event_time_us = max(times, default=None)
-        if table.path and self.max_event_time_us is not None:
+        if self.max_event_time_us is not None:
             metadata.record_max_event_time(self.checkpoint, self.max_event_time_us)
 
     def _append(self, events: DataFrame, batch: JudgedBatch, batch_id: int) -> int | None:
