@@ -117,7 +117,7 @@ def arrival(table: Path) -> tuple[str, ...]:
 def test_a_run_waits_for_a_reset_that_was_interrupted(
     run_weather: RunWeather, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same command finishes it; what cannot be rebuilt from a table is refused."""
+    """The same command finishes it; what cannot be rebuilt from a table that is there is refused."""
     lake = tmp_path / "lake"
     (lake / "new").mkdir(parents=True)
     archive.begin(archive.journal(lake, "weather"), [(lake / "new", lake / "gold/weather_device_hourly")])
@@ -127,5 +127,12 @@ def test_a_run_waits_for_a_reset_that_was_interrupted(
     command(*words, HOURLY)
     assert "finished the moves" in capsys.readouterr().out
     assert (lake / "gold/weather_device_hourly").is_dir()
+    (lake / "silver/weather_readings").mkdir(parents=True)
+    command(*words, "silver", "--yes", status=1)
+    assert (
+        f"{lake / 'bronze/weather_readings'}, from which the tables would be rebuilt, is missing"
+        in capsys.readouterr().err
+    )
+    assert (lake / "silver/weather_readings").is_dir()
     command(*words, "bronze", status=1)
     assert "bronze.weather_readings has every record as it was received" in capsys.readouterr().err

@@ -181,25 +181,26 @@ def reset(
 
     The new tables are built beside the old ones, which are read and stay until the new ones are complete.
     """
-    from streaming_lakehouse.execution import reset as resetting
+    from streaming_lakehouse.execution import rebuild
     from streaming_lakehouse.execution.progress import ProgressReporter
+    from streaming_lakehouse.execution.reset import describe, plan_reset
     from streaming_lakehouse.pipeline.discovery import load_pipeline
 
     declared, storage = load_pipeline(pipeline), Storage.resolve(root, catalog, schema_prefix)
     check_storage_visible(storage, is_run=True)
-    if resetting.unfinished(declared, storage):
-        resetting.finish(declared, storage)
+    if rebuild.unfinished(declared, storage):
+        rebuild.finish(declared, storage)
         typer.echo("finished the moves of a reset that was interrupted; to reset more, give the command again")
         return
-    planned = resetting.plan_reset(declared, storage, step)
-    for line in resetting.describe(planned):
+    planned = plan_reset(declared, storage, step)
+    for line in describe(planned):
         typer.echo(line)
     if not planned.archived:
         return
     if not yes and not (sys.stdin.isatty() and typer.confirm("Go ahead?")):
         raise LakehouseError("nothing was changed; with --yes it is")
     prestart_jvm()
-    resetting.run(planned, ProgressReporter)
+    rebuild.run(planned, ProgressReporter)
     typer.echo(f"done; the old tables and checkpoints are in {planned.folder}")
 
 

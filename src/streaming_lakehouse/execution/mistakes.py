@@ -71,9 +71,11 @@ class _Finder:
     def _check_expectations(self, step: Step, silver: Silver) -> None:
         """All at once, and one by one where that fails: most often none is wrong."""
         for is_judged in (False, True):
-            rows = self.frames.batch(f"parsed.{silver.table}.{is_judged}", parsed_schema(silver, is_judged=is_judged))
             chosen = [each for each in silver.all_expectations if (each.on_violation != "quarantine") == is_judged]
-            if not chosen or _resolves(rows, chosen):
+            if not chosen:
+                continue
+            rows = self.frames.batch(f"parsed.{silver.table}.{is_judged}", parsed_schema(silver, is_judged=is_judged))
+            if _resolves(rows, chosen):
                 continue
             for each in chosen:
                 where = f" ({relative(each.declared_at)})" if each.declared_at else ""
