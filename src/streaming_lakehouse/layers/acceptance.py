@@ -48,10 +48,10 @@ def judge(
         F.count(F.lit(1)), F.count_if(is_valid()), F.count_if(is_valid() & is_late), *violations
     ).collect()[0]
     with delta.persisted(_duplicates(rows.where(is_valid() & ~is_late), silver, known)) as duplicates:
-        again = duplicates.count()
-        counts = BatchCounts(valid - late - again, total - valid, again, late)
+        duplicate_count = duplicates.count()
+        counts = BatchCounts(valid - late - duplicate_count, total - valid, duplicate_count, late)
         violations_by_name = {each.name: count for each, count in zip(monitored, violated, strict=True)}
-        yield JudgedBatch(_with_reasons(rows, is_late, duplicates, again), counts, violations_by_name)
+        yield JudgedBatch(_with_reasons(rows, is_late, duplicates, duplicate_count), counts, violations_by_name)
 
 
 def _is_late(silver: Silver, watermark_us: int | None) -> Column:
@@ -79,6 +79,6 @@ def _duplicates(events: DataFrame, silver: Silver, known: DataFrame | None) -> D
     numbered = events.withColumn("delivery_number", F.row_number().over(order))
     duplicates = numbered.where("delivery_number > 1").select(*record_ids)
     if known is not None:
-        again = events.join(known.select(*key), key, "left_semi").select(*record_ids)
-        duplicates = duplicates.union(again).distinct()
+        of_known_events = events.join(known.select(*key), key, "left_semi").select(*record_ids)
+        duplicates = duplicates.union(of_known_events).distinct()
     return duplicates

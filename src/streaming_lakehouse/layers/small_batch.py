@@ -60,19 +60,21 @@ class SmallBatch:
         """As `acceptance.judge`, and the keys of the accepted rows."""
         keys = Keys(self._numbers("hash_1"), self._numbers("hash_2"), self._numbers("time_us"))
         is_valid_row = self._flags("is_valid")
-        is_late = is_valid_row & (keys.time_us < watermark_us) if watermark_us is not None else ~is_valid_row & False
+        since_us = watermark_us or 0  # no valid event is before 1970
+        is_late = is_valid_row & (keys.time_us < since_us)
         is_on_time = is_valid_row & ~is_late
-        is_again = is_on_time & known.contains(keys, since_us=watermark_us or 0) | self._is_repeated(keys, is_on_time)
-        accepted = keys.where(is_on_time & ~is_again)
+        is_known = known.contains(keys, since_us=since_us)
+        is_duplicate = is_on_time & (is_known | self._has_earlier_record(keys, is_on_time))
+        accepted = keys.where(is_on_time & ~is_duplicate)
         counts = BatchCounts(
-            accepted.size, int((~is_valid_row).sum()), duplicates=int(is_again.sum()), late=int(is_late.sum())
+            accepted.size, int((~is_valid_row).sum()), duplicates=int(is_duplicate.sum()), late=int(is_late.sum())
         )
         violations = {name: int((is_valid_row & self._flags(f"violates_{name}")).sum()) for name in self.monitored}
-        reasons = {ON_TIME: self._ids(is_late), FIRST_DELIVERY: self._ids(is_again)}
+        reasons = {ON_TIME: self._ids(is_late), FIRST_DELIVERY: self._ids(is_duplicate)}
         latest = int(accepted.time_us.max()) if accepted.size else None
         return JudgedBatch(_with_reasons(rows, reasons), counts, violations, latest), accepted
 
-    def _is_repeated(self, keys: Keys, is_on_time: Flags) -> Flags:
+    def _has_earlier_record(self, keys: Keys, is_on_time: Flags) -> Flags:
         """True for each row on time whose event has an earlier record in the batch."""
         import numpy as np
 
@@ -81,9 +83,9 @@ class SmallBatch:
         order = np.lexsort((*record_id, keys.hash_2, keys.hash_1))
         order = order[is_on_time[order]]
         hash_1, hash_2, _ = keys.where(order)
-        is_repeated = np.zeros(keys.size, dtype=bool)
-        is_repeated[order[1:][(hash_1[1:] == hash_1[:-1]) & (hash_2[1:] == hash_2[:-1])]] = True
-        return is_repeated
+        has_earlier = np.zeros(keys.size, dtype=bool)
+        has_earlier[order[1:][(hash_1[1:] == hash_1[:-1]) & (hash_2[1:] == hash_2[:-1])]] = True
+        return has_earlier
 
     def _ids(self, is_selected: Flags) -> list[dict[str, object]]:
         ids: list[dict[str, object]] = self.table.select(list(RECORD_ID)).filter(is_selected).to_pylist()
