@@ -27,6 +27,7 @@ from pyspark.sql import SparkSession
 
 from streaming_lakehouse.checkpointing.lock import checkpoint_lock
 from streaming_lakehouse.cli.publish import PublishJob, publish
+from streaming_lakehouse.config.spark_settings import REQUIRED_SETTINGS
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.local.broker import Broker, create_topic
 from streaming_lakehouse.local.ports import free_port
@@ -142,16 +143,14 @@ def alerts_of_readings(lake: Path) -> list[str]:
 
 @pytest.mark.parametrize("died", ["before the batch that closes windows", "before its own commit-log entry"])
 def test_windows_that_a_dead_run_left_open_are_written_by_the_next(
-    run_weather: RunWeather, prepare: Prepare, spark: SparkSession, tmp_path: Path, died: str
+    run_weather: RunWeather, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, died: str
 ) -> None:
     """Without a new row: the batch is replayed, its watermark closes windows, and its rows are not written twice."""
     lake = tmp_path / "lake"
     prepare(DATA)
-    spark.conf.set("spark.sql.streaming.noDataMicroBatches.enabled", "false")
-    try:
+    with monkeypatch.context() as patch:
+        patch.setitem(REQUIRED_SETTINGS, "spark.sql.streaming.noDataMicroBatches.enabled", "false")
         run_weather(steps=("gold",))
-    finally:
-        spark.conf.unset("spark.sql.streaming.noDataMicroBatches.enabled")
     if died == "before its own commit-log entry":
         commits = list((lake / "_checkpoints/weather").glob("gold.*/commits/0"))
         assert len(commits) == len(load_pipeline("weather").gold)

@@ -373,7 +373,7 @@ def test_characters_that_a_terminal_lacks_are_escaped() -> None:
     """Latin-1 has no arrow."""
     given = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     ended = subprocess.run(CHECK, capture_output=True, encoding="latin-1", check=True, env=given)
-    assert ended.stdout.startswith("bronze.weather_readings: generator \\u2192 delta")
+    assert ended.stdout.startswith("bronze.weather_readings: generator \\u2192 foreachBatch")
     assert not ended.stderr
 
 
