@@ -52,7 +52,7 @@ def test_each_record_is_accounted_for(run_weather: RunWeather, prepare: Prepare,
     hourly = lake / "_checkpoints/weather/gold.weather_device_hourly"
     for log in ("offsets", "commits"):
         max((hourly / log).glob("[0-9]*"), key=lambda entry: int(entry.name)).unlink()
-    waiting = "gold.weather_device_hourly: rows whose windows have closed by now are written by the next run"
+    waiting = "gold.weather_device_hourly: the next run writes the windows that have closed"
     assert waiting in printed(lake)
     assert "the quarantine table holds the quarantined, the duplicates and the late" in output
 

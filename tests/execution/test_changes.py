@@ -194,7 +194,7 @@ def test_the_hot_path_reports_a_change(
 def test_custom_state_is_compared_with_its_python_code(
     resume: Callable[..., dict[str, Definition]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A field that the whole rows have goes on; another class of the same columns does not."""
+    """A query resumes where its input has another column; a transform of another class is refused."""
     resume(shop(), "shop_customer_products")
     orders = PRODUCTS.streams[0]
     wider = replace(orders, schema=with_column(orders.schema, "channel", T.StringType()))
@@ -248,8 +248,8 @@ def test_comments_and_layout_are_no_change(tmp_path: Path, monkeypatch: pytest.M
         return reachable_source(importlib.import_module("rides.rules").is_slow)
 
     before = source(limits, rules)
-    told = rules.replace("speed):\n", 'speed):\n    """Slow."""\n    # as a walker\n').replace("pass", "return 1")
-    assert source(limits.replace("UNUSED = 1", "UNUSED = 2  # nothing"), told) == before
+    documented = rules.replace("speed):\n", 'speed):\n    """Slow."""\n    # as a walker\n').replace("pass", "return 1")
+    assert source(limits.replace("UNUSED = 1", "UNUSED = 2  # nothing"), documented) == before
     assert source(limits.replace("5", "6"), rules) != before
     assert source(limits, rules.replace("<", "<=")) != before
 

@@ -33,7 +33,7 @@ def test_a_key_is_known_only_with_both_of_its_hashes() -> None:
 
 
 def test_a_key_of_an_event_before_the_watermark_is_not_known() -> None:
-    """Silver's row is late by now; a new event with the key and a later time is no duplicate of it."""
+    """Silver's row is behind the watermark: a new event with its key and a later time is not its duplicate."""
     recent = RecentKeys(keys((1, 1, 99), (2, 2, 100)))
     assert known(recent, (1, 1), (2, 2), since=100) == [False, True]
     recent.add(keys((1, 1, 150)), since_us=100)

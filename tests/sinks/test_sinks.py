@@ -317,7 +317,7 @@ def written(spark: SparkSession, folder: Path, rows: list[Any], columns: list[st
 
 @pytest.mark.parametrize("separator", [",", "\t"])
 def test_every_string_in_csv_is_read_as_it_is_in_the_table(spark: SparkSession, tmp_path: Path, separator: str) -> None:
-    """By Python, pandas and DuckDB, without options but the separator; DuckDB tells an empty string from a null."""
+    """By Python, pandas and DuckDB, with the separator as the only option; DuckDB distinguishes "" from a null."""
     rows = [(number, text, MOMENT) for number, text in enumerate(STRINGS)]
     columns = ["number", 'a "text"', "at,"]
     file = written(spark, tmp_path, rows, columns, {"format": "csv", "sep": separator})

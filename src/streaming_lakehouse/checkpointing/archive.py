@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from streaming_lakehouse.checkpointing.files import write_atomically
 from streaming_lakehouse.errors import LakehouseError
 
 Move = tuple[Path, Path]
@@ -19,10 +19,7 @@ def journal(root: Path, pipeline: str) -> Path:
 
 def begin(journal: Path, moves: Iterable[Move]) -> None:
     """Records the moves, so that they are finished whatever happens to this process."""
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    draft = journal.with_suffix(".draft")
-    draft.write_text(json.dumps([[str(source), str(target)] for source, target in moves]))
-    os.replace(draft, journal)
+    write_atomically(journal, [[str(source), str(target)] for source, target in moves])
 
 
 def finish(journal: Path) -> list[Move]:

@@ -6,11 +6,11 @@ Restoring only one of them from a backup loses batches, or writes them twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from streaming_lakehouse.checkpointing import metadata
+from streaming_lakehouse.checkpointing import delta_log, metadata
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
 
@@ -73,7 +73,7 @@ def _check_version_not_behind(step: str, checkpoint: str, table: Table, remedy: 
 
 def _latest_version(table: Table) -> int | None:
     """The table's latest version; None if its log cannot be read."""
-    return _latest_commit(Path(table.path)) if table.path else None
+    return delta_log.latest_version(Path(table.path)) if table.path else None
 
 
 def check_folder_in_sync(checkpoint: str, folder: str, batches: Iterable[int]) -> None:
@@ -139,16 +139,16 @@ def last_committed_batch(table: Path, query_id: str) -> int | None:
     Searches the commits from the latest back, as far as they exist: most often the first one answers. Delta's own sink,
     and version 0.1, wrote transactions, which the latest commit's checksum file lists even where their commit is gone.
     """
-    latest = _latest_commit(table)
+    latest = delta_log.latest_version(table)
     if latest is None:
         return None
     try:
         for version in range(latest, -1, -1):
-            commit = _commit(table, version)
+            commit = delta_log.commit(table, version)
             if not commit.exists():  # cleaned up, as are all before it
-                listed = _transactions_in_checksum(_commit(table, latest).with_suffix(".crc"))
+                listed = _transactions_in_checksum(delta_log.commit(table, latest).with_suffix(".crc"))
                 return listed.get(query_id) if listed else None
-            for action in _actions(commit):
+            for action in delta_log.actions(commit.read_text()):
                 batch = _batch_of_action(action, query_id)
                 if batch is not None:
                     return batch
@@ -163,31 +163,6 @@ def _batch_of_action(action: dict[str, Any], query_id: str) -> int | None:
     return batch_of_commit(action.get("commitInfo", {}).get("userMetadata"), query_id)
 
 
-def _latest_commit(table: Path) -> int | None:
-    """The latest version in the table's log, or None.
-
-    Counted up from the last checkpoint, as Delta does: after a month of live batches a log has 100,000 files.
-    """
-    log = table / "_delta_log"
-    try:
-        latest = int(json.loads((log / "_last_checkpoint").read_text())["version"])
-    except (OSError, ValueError, KeyError, TypeError):
-        latest = _NO_BATCH
-    if not _commit(table, latest).exists():
-        latest = max((int(file.stem) for file in log.glob("[0-9]*.json") if file.stem.isdigit()), default=_NO_BATCH)
-    while _commit(table, latest + 1).exists():
-        latest += 1
-    return latest if latest > _NO_BATCH else None
-
-
-def _commit(table: Path, version: int) -> Path:
-    return table / "_delta_log" / f"{version:020}.json"
-
-
 def _transactions_in_checksum(checksum: Path) -> dict[str, int] | None:
     listed = json.loads(checksum.read_text()).get("setTransactions") if checksum.is_file() else None
     return None if listed is None else {each["appId"]: int(each["version"]) for each in listed}
-
-
-def _actions(commit: Path) -> Iterator[dict[str, Any]]:
-    return map(json.loads, commit.read_text().splitlines())

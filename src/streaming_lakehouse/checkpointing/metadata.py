@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streaming_lakehouse.checkpointing.files import write_atomically
 from streaming_lakehouse.errors import LakehouseError
 
 _Parsed = TypeVar("_Parsed")
@@ -50,7 +50,7 @@ def latest_commit_batch(checkpoint: str) -> int | None:
 
 def record_written_batch(checkpoint: str, table: str, batch: int) -> None:
     """Records that `table` has the rows of `batch`: not every batch has rows for each table."""
-    _write_atomically(_written(checkpoint, table), {"batch": batch})
+    write_atomically(_written(checkpoint, table), {"batch": batch})
 
 
 def last_written_batch(checkpoint: str, table: str) -> int | None:
@@ -60,7 +60,7 @@ def last_written_batch(checkpoint: str, table: str) -> int | None:
 
 def record_max_event_time(checkpoint: str, microseconds: int) -> None:
     """Records the latest event time of the table, in microseconds since 1970, with the batch just written."""
-    _write_atomically(_event_time(checkpoint), {"microseconds": microseconds})
+    write_atomically(_event_time(checkpoint), {"microseconds": microseconds})
 
 
 def max_event_time(checkpoint: str) -> int | None:
@@ -70,7 +70,7 @@ def max_event_time(checkpoint: str) -> int | None:
 
 def record_table_version(checkpoint: str, version: int) -> None:
     """Records the Delta version of the table after a batch."""
-    _write_atomically(_version(checkpoint), {"version": version})
+    write_atomically(_version(checkpoint), {"version": version})
 
 
 def recorded_table_version(checkpoint: str) -> int | None:
@@ -94,14 +94,6 @@ def _read_marker(marker: Path, field: str) -> int | None:
     if not marker.exists():
         return None
     return _parse_or_raise(marker, _REMOVE_HINT, lambda text: int(json.loads(text)[field]))
-
-
-def _write_atomically(marker: Path, content: Mapping[str, Any]) -> None:
-    """Writes all of `content` or nothing, even if the process dies meanwhile."""
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    draft = marker.with_suffix(".draft")
-    draft.write_text(json.dumps(content))
-    os.replace(draft, marker)
 
 
 def _parse_or_raise(file: Path, remedy: str, parse: Callable[[str], _Parsed]) -> _Parsed:
@@ -159,18 +151,19 @@ def bind_sink(checkpoint: str, address: Mapping[str, str], fingerprint: Mapping[
     Another sink would lack all earlier rows. `fingerprint` is as for a source; ids that only become known later, such
     as that of a topic created for these rows, are added. Raises LakehouseError if address or fingerprint differ.
     """
-    marker = Path(checkpoint) / "sink.json"
+    marker = _sink(checkpoint)
     remedy = f"use the same sink and mode as before, or archive {checkpoint}, so that all rows are sent again"
     _bind(marker, f"the checkpoint at {checkpoint} has written to", address, fingerprint, remedy)
 
 
 def recorded_sink(checkpoint: str) -> tuple[str | None, str | None]:
     """The name of the sink and the output mode that `bind_sink` recorded, or None for each."""
-    marker = Path(checkpoint) / "sink.json"
-    if not marker.exists():
-        return None, None
-    recorded = _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+    recorded = _content(_sink(checkpoint)) or {}
     return recorded.get("sink"), recorded.get("mode")
+
+
+def _sink(checkpoint: str) -> Path:
+    return Path(checkpoint) / "sink.json"
 
 
 def relocate(checkpoint: str, target: str) -> None:
@@ -195,14 +188,17 @@ def _bind(marker: Path, subject: str, address: Mapping[str, str], fingerprint: M
         raise LakehouseError(f"{bound}, which was recreated or replaced since ({'; '.join(changed)}): {remedy}")
     content = {**address, "ids": {**known, **fingerprint}}
     if content != before:
-        _write_atomically(marker, content)
+        write_atomically(marker, content)
 
 
 def _recorded(marker: Path) -> dict[str, Any] | None:
-    """What a marker has of the checkpoint's source or sink; None before the first batch."""
-    if not has_started(str(marker.parent)) or not marker.exists():
-        return None
-    return _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+    """What a marker has of the checkpoint's query; None before the first batch."""
+    return _content(marker) if has_started(str(marker.parent)) else None
+
+
+def _content(marker: Path) -> dict[str, Any] | None:
+    """The JSON object of a marker, or None if it does not exist."""
+    return _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)}) if marker.exists() else None
 
 
 def shuffle_partitions(checkpoint: str) -> str | None:
@@ -228,7 +224,7 @@ def is_table_prepopulated(checkpoint: str) -> bool:
 
 def record_late_drops(checkpoint: str, rows: int) -> None:
     """Records that Spark dropped this number of late rows from batches that the checkpoint has as committed."""
-    _write_atomically(Path(checkpoint) / _LATE_DROPS, {"rows": rows})
+    write_atomically(Path(checkpoint) / _LATE_DROPS, {"rows": rows})
 
 
 def late_drops(checkpoint: str) -> int:
@@ -239,15 +235,12 @@ def late_drops(checkpoint: str) -> int:
 
 def record_definition(checkpoint: str, definition: Mapping[str, Any]) -> None:
     """Records what the step computes: `execution.definition` says what that has."""
-    _write_atomically(definition_marker(checkpoint), definition)
+    write_atomically(definition_marker(checkpoint), definition)
 
 
 def recorded_definition(checkpoint: str) -> dict[str, Any] | None:
     """The recorded definition; None before the first batch, and in a checkpoint of a version that recorded none."""
-    marker = definition_marker(checkpoint)
-    if not has_started(checkpoint) or not marker.exists():
-        return None
-    return _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+    return _recorded(definition_marker(checkpoint))
 
 
 def definition_marker(checkpoint: str) -> Path:
@@ -336,15 +329,15 @@ def unchecked_versions(checkpoint: str) -> dict[str, range]:
     committed = latest_commit_batch(checkpoint)
     if committed is None:
         return {}
-    checked = _parse_or_raise(marker, _REMOVE_HINT, json.loads) if (marker := _upstream(checkpoint)).exists() else {}
-    oldest = min((batch for batch in _entries(Path(checkpoint) / "offsets")), default=committed)
+    checked = _content(_upstream(checkpoint)) or {}
+    oldest = min(_entries(Path(checkpoint) / "offsets"), default=committed)
     starts, ends = (_next_versions(checkpoint, batch) for batch in (oldest, committed))
     return {table: range(checked.get(table, starts.get(table, end)), end) for table, end in ends.items()}
 
 
 def record_checked_versions(checkpoint: str, versions: Mapping[str, range]) -> None:
     """Records that these versions were searched for deletes and updates, which a stream passes over."""
-    _write_atomically(_upstream(checkpoint), {table: each.stop for table, each in versions.items()})
+    write_atomically(_upstream(checkpoint), {table: each.stop for table, each in versions.items()})
 
 
 def _upstream(checkpoint: str) -> Path:
@@ -362,7 +355,7 @@ def _next_versions(checkpoint: str, batch: int) -> dict[str, int]:
 
 def record_reference_version(checkpoint: str, table: str, version: int) -> None:
     """Records which version of a reference table the query's batches read from now on."""
-    _write_atomically(_reference(checkpoint, table), {"version": version})
+    write_atomically(_reference(checkpoint, table), {"version": version})
 
 
 def reference_version(checkpoint: str, table: str) -> int | None:

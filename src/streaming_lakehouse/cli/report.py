@@ -97,7 +97,7 @@ class Report:
                 yield f"\n{table}"
                 yield _latest_rows(delta.read(spark, table), makes, gold_rows)
         if waiting := [f"gold.{gold.table}" for gold in self.pipeline.gold if self._has_unwritten_windows(gold)]:
-            yield f"\n{', '.join(waiting)}: rows whose windows have closed by now are written by the next run"
+            yield f"\n{', '.join(waiting)}: the next run writes the windows that have closed"
         for each in sums:
             each.check()
 

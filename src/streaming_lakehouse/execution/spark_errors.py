@@ -10,6 +10,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming_lakehouse.config.redaction import redact
+from streaming_lakehouse.sources.kafka import TIMESTAMP_OVERFLOW
 
 # What Spark raises; py4j has several exceptions for a JVM that has ended.
 SPARK_EXCEPTIONS = (PySparkException, Py4JError, ConnectionError)
@@ -21,7 +22,7 @@ _REBUILD = "archive this step's table and checkpoint, and those of the steps aft
 # A pattern in the exception's text, and the message for the user; {0} is the first group.
 _ERROR_PATTERNS = (
     (
-        r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (-?\d+)",
+        TIMESTAMP_OVERFLOW,
         "the record at topic {0}, partition {1}, offset {2} has the timestamp {3}, which Spark cannot represent: the "
         "producer must send milliseconds. The layers read such records; for the hot path archive its checkpoint, and "
         "give --option startingOffsets=… behind it",

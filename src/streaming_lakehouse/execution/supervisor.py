@@ -22,10 +22,6 @@ _POLL_SECONDS = 0.05
 _AT_ONCE = "100ms"
 
 
-def _trust_source(step: str) -> None:
-    """For queries whose source cannot change while they read it."""
-
-
 @dataclass
 class Supervisor:
     """Starts the query of each step with `start`, and waits until all have ended; `checkpoint` is a step's, or None.
@@ -42,7 +38,7 @@ class Supervisor:
     trigger: Trigger
     progress: ProgressReporter
     after_batch: Callable[[str], None] = lambda step: None
-    check_source: Callable[[str], None] = _trust_source
+    check_source: Callable[[str], None] = lambda step: None
     queries: dict[str, StreamingQuery] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 

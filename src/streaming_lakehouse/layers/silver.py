@@ -119,7 +119,7 @@ class SilverWriter:
     @contextmanager
     def _judged(self, rows: DataFrame) -> Iterator[JudgedBatch]:
         """Decides about a small batch here, about a large one in Spark: it would not fit, nor would its keys."""
-        small = small_batch.fetch(rows, self.silver, self._monitored)
+        small = None if self.has_too_many_keys else small_batch.fetch(rows, self.silver, self._monitored)
         recent = self._recent_keys(rows.sparkSession) if small else None
         if small and recent is not None:
             batch, keys = small.judge(rows, self._watermark_us, recent)
@@ -133,7 +133,7 @@ class SilverWriter:
 
     def _recent_keys(self, spark: SparkSession) -> RecentKeys | None:
         """The keys that a new event could repeat, from memory or from silver; None if they are too many."""
-        if self.recent is None and not self.has_too_many_keys:
+        if self.recent is None:
             self.recent = recent_keys.load(self._known(spark), self.silver.dedup_key, self.silver.event_time)
             self.has_too_many_keys = self.recent is None
         return self.recent
@@ -144,7 +144,7 @@ class SilverWriter:
         self.recent.add(keys, since_us=since)
         if self.recent.size > MAX_KEYS:
             self.recent.forget_before(since)
-            self.has_too_many_keys = self.recent.size > MAX_KEYS
+            self.has_too_many_keys = self.recent.size > MAX_KEYS  # the next batch drops them
 
     def _known(self, spark: SparkSession) -> DataFrame | None:
         """Silver's events since the watermark: what is older is late, not a duplicate."""
@@ -223,17 +223,15 @@ class SilverWriter:
     def _append(self, events: DataFrame, batch: JudgedBatch, batch_id: int) -> int | None:
         """Appends the events; gives silver's latest event time, or only that of the events."""
         table = self.tables.silver
-        if batch.max_event_time_us is not None and batch_id != self.replayed_batch:
-            self._batches.write(events, table, batch_id)
-            return batch.max_event_time_us
         if batch_id == self.replayed_batch and delta.exists(events.sparkSession, table):
-            # An append that was committed before, and whose rows were deleted since, is skipped: nothing is observed.
+            # An append that was committed before, and whose rows were deleted since, is skipped: its times are not new.
             self._batches.write(events, table, batch_id)
             return self._max_event_time_in_silver(events.sparkSession)
+        if batch.max_event_time_us is not None:
+            self._batches.write(events, table, batch_id)
+            return batch.max_event_time_us
         seen = Observation()  # by the write itself, which costs no further pass over the rows
         latest = F.unix_micros(F.max(self.silver.event_time)).alias("max_event_time_us")
-        if table.path is None:  # an append that creates a catalog's table is not observed
-            delta.create_if_missing(events.sparkSession, table, schema(self.silver))
         self._batches.write(events.observe(seen, latest), table, batch_id)
         observed: int | None = seen.get["max_event_time_us"]
         return observed

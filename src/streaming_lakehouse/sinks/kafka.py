@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 
 from pyspark.sql import Column, DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -11,7 +12,8 @@ from streaming_lakehouse.config.options import OptionSpec, get_option, omit
 from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.session import is_local
 from streaming_lakehouse.sinks import TEXT_FORMATS, Sink, WriteRequest
-from streaming_lakehouse.sources import kafka as source, kafka_offsets
+from streaming_lakehouse.sources import kafka as source
+from streaming_lakehouse.sources.kafka_admin import KafkaAdmin
 
 OWNER = "sink 'kafka'"
 _OWN_OPTIONS = ("topic",)
@@ -73,8 +75,8 @@ def count(spark: SparkSession, request: WriteRequest) -> int | None:
     """The records that the topic has received; unknown in a workspace, whose JVM is not accessible."""
     if not is_local(spark):
         return None
-    client = source.client_config(resolve_secrets(request.options))
-    return kafka_offsets.end_offset_sum(spark, client, topic(request))
+    with closing(KafkaAdmin(spark, source.client_config(resolve_secrets(request.options)))) as admin:
+        return admin.end_offset_sum(topic(request))
 
 
 SINK = Sink(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
+from streaming_lakehouse.checkpointing import delta_log
 from streaming_lakehouse.config.storage import Table
 
 _OPTIONS = {
@@ -67,20 +67,20 @@ class Change:
 def find_changes(spark: SparkSession, table: Table, versions: range | None = None) -> list[Change]:
     """The commits among these versions, or among all in the log, that a stream passes over, the earliest first."""
     if table.path:
-        return list(_changes_in_log(Path(table.path) / "_delta_log", versions))
+        return list(_changes_in_log(Path(table.path), versions))
     return _changes_in_history(spark, table, versions)
 
 
-def _changes_in_log(log: Path, versions: range | None) -> Iterator[Change]:
-    files = sorted(file for file in log.glob("[0-9]*.json") if file.stem.isdigit()) if versions is None else ()
-    for file in files or (log / f"{version:020}.json" for version in versions or ()):
-        text = file.read_text() if file.exists() else ""  # an old commit may be cleaned up
+def _changes_in_log(table: Path, versions: range | None) -> Iterator[Change]:
+    for version in delta_log.versions(table) if versions is None else versions:
+        commit = delta_log.commit(table, version)
+        text = commit.read_text() if commit.exists() else ""  # an old commit may be cleaned up
         if '"remove"' not in text:
             continue
-        actions = [json.loads(line) for line in text.splitlines()]
+        actions = list(delta_log.actions(text))
         if any(action.get("remove", {}).get("dataChange") for action in actions):
             info: dict[str, Any] = next((each["commitInfo"] for each in actions if "commitInfo" in each), {})
-            yield Change(int(file.stem), info.get("operation", "a change"), info.get("operationMetrics") or {})
+            yield Change(version, info.get("operation", "a change"), info.get("operationMetrics") or {})
 
 
 def _changes_in_history(spark: SparkSession, table: Table, versions: range | None) -> list[Change]:

@@ -79,7 +79,8 @@ MINIMUMS = {
     "fetchOffset.retryIntervalMs": 0,
 }
 BOOLEANS = ("failOnDataLoss",)
-_TIMESTAMP_OVERFLOW = re.compile(r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (-?\d+)")
+# Spark's message for a record whose timestamp it cannot represent.
+TIMESTAMP_OVERFLOW = r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (-?\d+)"
 
 
 def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
@@ -157,7 +158,7 @@ def reread_records(
     spark: SparkSession, options: Mapping[str, str], failure: str, offsets: Callable[[], OffsetRange]
 ) -> DataFrame | None:
     """Like `reread`, with `options` that already have their credentials."""
-    found = _TIMESTAMP_OVERFLOW.search(failure)
+    found = re.search(TIMESTAMP_OVERFLOW, failure)
     if not found:
         return None
     batch = offsets()

@@ -106,6 +106,16 @@ class KafkaAdmin:
                 found[partition] = self._get(answers.partitionResult(key)).offset()
         return found
 
+    def end_offset_sum(self, name: str) -> int | None:
+        """The records that a topic has received, over its partitions: 0 before it exists, None if unknown."""
+        topics = self.describe([name])
+        topic = topics.get(name)
+        if topic is None:
+            return 0 if name in topics else None
+        partitions = [(name, number) for number in range(topic.partitions)]
+        latest = self.offsets(partitions, "latest")
+        return sum(latest.values()) if len(latest) == len(partitions) else None
+
     def _java_list(self, values: Iterable[str]) -> Any:
         found = self._list()
         for value in values:
