@@ -80,6 +80,9 @@ BROKEN = [
     (b'{"event_id":"a","rain_mm":1.5,"rain_mm":null}', ["record_has_unique_keys"]),
     (reading(event_id=5), ["event_id_is_string"]),
     (reading(event_id=5, rain_mm=None), ["event_id_is_string"]),
+    (reading(event_id=5, device='"event_id":"5"'), ["event_id_is_string"]),
+    (reading(event_id=5, device='"event_id": "5"', x="5"), ["event_id_is_string"]),
+    (b'{"event_id":5,"event_id":"5"}', ["record_has_unique_keys"]),
     (b'{"event_id":1e999}', ["event_id_is_string"]),
     (b'{"event_id":-1e999,"x":5}', ["event_id_is_string"]),
     (reading(device={"q": 1}), ["device_is_string"]),
@@ -141,6 +144,13 @@ def test_a_field_that_is_null_is_as_plain_as_one_that_is_missing(spark: SparkSes
     event = parsed(spark, record.encode())
     assert event["is_well_formed"] is True
     assert (event["event_id"], event["humidity_pct"], event["time"], event["rain_mm"]) == ("a", None, None, 0.0)
+
+
+@pytest.mark.parametrize("code", ["0100", "5411", "-1e3", "true"])
+def test_a_code_of_digits_is_plain(spark: SparkSession, code: str) -> None:
+    """Records full of codes, such as those of payments, need not be read again."""
+    event = parsed(spark, reading(event_id=code, device=code))
+    assert (event["is_well_formed"], event["event_id"], event["device"]) == (True, code, code)
 
 
 @pytest.mark.parametrize(

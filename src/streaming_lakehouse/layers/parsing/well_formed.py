@@ -69,7 +69,10 @@ def _is_flat_record(schema: T.StructType, is_read: Column) -> Column:
         taken = F.when(read.isNotNull(), _quotes(leaf, read)).when(_is_explicit_null(json_name(field)), 2)
         quotes = quotes + taken.otherwise(0)
         if leaf.is_sure:
-            is_sure = is_sure & F.coalesce(leaf.is_sure(value), F.lit(True))
+            of_type = leaf.is_sure(value)
+            if isinstance(field.dataType, T.StringType):
+                of_type = of_type | _is_quoted_in_text(json_name(field), value)
+            is_sure = is_sure & F.coalesce(of_type, F.lit(True))
     return is_sure & _has_no_quote_after(quotes) & _ends_with_brace(F.lit(1))
 
 
@@ -80,6 +83,17 @@ def _quotes(leaf: Leaf, read: Column) -> Column:
         is_string = read.contains(".") & ~read.contains("E") & (F.instr(read, ".") > 9)
         return F.when(is_string, 4).otherwise(2)
     return F.lit(4 if leaf.is_quoted else 2)
+
+
+def _is_quoted_in_text(name: str, value: Column) -> Column:
+    """True where the text has the name with this string: that of a code such as "0100", which reads like a number.
+
+    Were the field a number, this would be a second one of its name, and its quotes would be too many.
+    """
+    if '"' in name or "\\" in name:
+        return F.lit(False)
+    written = (F.concat(F.lit(f'"{name}":{space}"'), value, F.lit('"')) for space in ("", " "))
+    return reduce(Column.__or__, map(F.col("_text").contains, written))
 
 
 def _is_explicit_null(name: str) -> Column:
