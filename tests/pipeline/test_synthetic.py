@@ -62,3 +62,13 @@ def test_invalid_fault_rates_are_refused(options: dict[str, str]) -> None:
     """A rate that is no number from 0 to 1, or rates above 1 together."""
     with pytest.raises(LakehouseError, match="fault rate"):
         FaultRates.from_options(options)
+
+
+def test_a_late_record_says_what_was_true_at_its_time() -> None:
+    """As a reading that a station could not send: an hour of a stuck sensor has no other reading in it."""
+    rates = FaultRates(duplicates=0, late=0.05, malformed=0, unknown_fields=0)
+    rows = [(record.label, json.loads(record.value or b"")) for record in records(0, 40_000, rates=rates)]
+    hours = [(event["device"], event["time"][:13]) for label, event in rows if label == "stuck_sensor"]
+    late = [event for label, event in rows if label == "late" and (event["device"], event["time"][:13]) in hours]
+    assert {event["temperature_c"] for event in late} == {11.1}
+    assert len({event["event_id"] for _, event in rows}) == 40_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from streaming_lakehouse.errors import LakehouseError
 
 CLEAN = "clean"
-_DUPLICATE_LOOKBACK = 500  # rows; a producer's retry repeats something recent
+_LOOKBACK = 500  # rows; a producer's retry repeats something recent
 _CENTURY = timedelta(days=36_525)
 _PER_SECOND = {"epoch_seconds": 1, "epoch_millis": 1_000, "epoch_micros": 1_000_000}
 
@@ -59,7 +60,9 @@ class EventGenerator:
     holds changes, fields with their values, each of which makes any event invalid: at least one for each expectation.
     `unknown_field` is a field that the schema does not know, with its value. Faults that need what is not given here do
     not occur. A late row is one to two times `lateness` behind: that must be more than the watermark, so that it is
-    late wherever batches are cut.
+    late wherever batches are cut. With `identity`, the fields by which an event is itself and no duplicate, it is what
+    an event of that earlier time says; without, it is the row's own event with an earlier time, which an anomaly then
+    has outside of its episode.
     """
 
     generate: Callable[[int, int], Event]
@@ -69,6 +72,7 @@ class EventGenerator:
     unknown_field: tuple[str, Any] | None = None
     time_format: Literal["iso_8601", "epoch_seconds", "epoch_millis", "epoch_micros"] = "iso_8601"
     lateness: timedelta = timedelta(hours=3)
+    identity: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,11 @@ def _record(generator: EventGenerator, row: int, seed: int, rates: FaultRates) -
     if fault == "duplicate":
         row = _duplicated_row(generator, row, seed, rates)
     event = generator.generate(row, seed)
+    if fault == "late":
+        event = _late(generator, event, row, seed)
     key = str(event.fields[generator.key]).encode()
     if fault == "malformed":
         return _malformed(generator, event, key, uniform_randoms(seed, row, 2))
-    if fault == "late":
-        _shift(event.fields, generator, -generator.lateness * (1 + uniform_randoms(seed, row, 2)[0]))
     if fault == "unknown_field" and generator.unknown_field:
         name, value = generator.unknown_field
         event.fields[name] = value
@@ -155,10 +159,25 @@ def _choose_fault(generator: EventGenerator, row: int, seed: int, rates: FaultRa
 
 def _duplicated_row(generator: EventGenerator, row: int, seed: int, rates: FaultRates) -> int:
     """An earlier row without a fault, so that the duplicate is identical byte for byte; row 0 where there is none."""
-    earlier = row - 1 - int(uniform_randoms(seed, row, 1)[1] * min(row, _DUPLICATE_LOOKBACK))
+    earlier = row - 1 - int(uniform_randoms(seed, row, 1)[1] * min(row, _LOOKBACK))
     while earlier > 0 and _choose_fault(generator, earlier, seed, rates):
         earlier -= 1
     return max(earlier, 0)
+
+
+def _late(generator: EventGenerator, event: Event, row: int, seed: int) -> Event:
+    """The row's event as one that is late."""
+    dice = uniform_randoms(seed, row, 2)
+    behind = generator.lateness * (1 + dice[0])
+    time = _event_time(event.fields, generator) - behind
+    earlier = bisect_left(
+        range(row), time, key=lambda each: _event_time(generator.generate(each, seed).fields, generator)
+    )
+    if generator.identity and earlier:
+        earlier -= int(dice[1] * min(earlier, _LOOKBACK))  # of any key: rows of one time are often in their order
+        own = {name: event.fields[name] for name in generator.identity}
+        return Event({**generator.generate(earlier, seed).fields, **own})
+    return event._replace(fields=_shift(event.fields, generator, -behind))
 
 
 def _malformed(generator: EventGenerator, event: Event, key: bytes, dice: tuple[float, ...]) -> Record:

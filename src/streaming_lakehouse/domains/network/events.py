@@ -153,6 +153,7 @@ FLOWS = EventGenerator(
     ),
     unknown_field=("local_orig", True),
     lateness=3 * FLOWS_WATERMARK,
+    identity=("uid",),
 )
 REQUESTS = EventGenerator(
     generate=generate_request,
@@ -168,4 +169,5 @@ REQUESTS = EventGenerator(
     ),
     unknown_field=("version", "1.1"),
     lateness=3 * REQUESTS_WATERMARK,
+    identity=("uid", "trans_depth"),
 )

@@ -102,6 +102,7 @@ READINGS = EventGenerator(
     generate=generate,
     key="device",
     time="time",
+    identity=("event_id",),
     out_of_range=(
         {"event_id": ""},
         {"device": ""},
