@@ -7,7 +7,7 @@ WORKERS ?= 2
 # C1 alone: a demo ends before C2 would pay back.
 C1 := LAKEHOUSE_JAVA_OPTIONS="$${LAKEHOUSE_JAVA_OPTIONS--XX:TieredStopAtLevel=1}"
 
-.PHONY: help setup demo test test-exhaustive check combinations bench bench-live requirements clean
+.PHONY: help setup demo test test-exhaustive check combinations bench bench-domains bench-live requirements clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make check            format, lint, types, direction of imports"
 	@echo "make combinations     run the combinations and write docs/combinations.md"
 	@echo "make bench            side by side with hand-written pipelines (more than an hour)"
+	@echo "make bench-domains    events a second of every pipeline, and the share of each step (half an hour)"
 	@echo "make bench-live       rows in gold seconds after they happen, beside a hand-written pipeline (two hours)"
 	@echo "make requirements     pin requirements-dev.txt from pyproject.toml"
 	@echo "make clean            remove what the above created here"
@@ -44,10 +45,13 @@ check: setup
 	$(BIN)/lint-imports
 
 combinations: setup
-	LAKEHOUSE_WRITE_DOCS=1 $(BIN)/python -m pytest tests/execution/test_compatibility.py
+	LAKEHOUSE_EXHAUSTIVE=1 LAKEHOUSE_WRITE_DOCS=1 $(BIN)/python -m pytest tests/execution/test_compatibility.py
 
 bench: setup
 	$(BIN)/python bench/run.py $(ARGUMENTS)
+
+bench-domains: setup
+	$(BIN)/python bench/domains.py $(ARGUMENTS)
 
 bench-live: setup
 	$(BIN)/python bench/live.py $(ARGUMENTS)

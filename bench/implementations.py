@@ -19,7 +19,7 @@ from streaming_lakehouse.local.java import java_home
 HERE = Path(__file__).parent
 LAYERS = ("bronze", "silver", "gold")
 IMPLEMENTATIONS = ("ours", "handwritten", "defaults", "duckdb")
-_STEP = re.compile(r"^\S+ (\w+)\.\w+: done: [\d,]+ rows? in [\d,]+ batch(?:es)?, ([\d.]+) s$", re.MULTILINE)
+_STEP = re.compile(r"^\S+ (\w+)\.\w+: done: [\d,]+ rows? in [\d,]+ batch(?:es)?, ([\d.]+) s\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
