@@ -29,9 +29,8 @@ from streaming_lakehouse.pipeline.discovery import load_pipeline
 from streaming_lakehouse.session import get_session
 from streaming_lakehouse.sinks import DEFAULT_SINK
 
-# The commands that tests start end before the C2 compiler pays back what it costs.
-C1_ALONE = "-XX:TieredStopAtLevel=1"
-os.environ.setdefault(OPTIONS_VARIABLE, C1_ALONE)
+# Tests have few rows each, and as many processes as cores: the C2 compiler would take more time than it gives back.
+os.environ.setdefault(OPTIONS_VARIABLE, "-XX:TieredStopAtLevel=1")
 # Spark's Python workers import the transforms of test pipelines by name.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
@@ -59,11 +58,7 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def spark() -> SparkSession:
-    """In a JVM with C2, which pays off over hundreds of tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        if os.environ.get(OPTIONS_VARIABLE) == C1_ALONE:
-            patch.delenv(OPTIONS_VARIABLE)
-        return get_session()
+    return get_session()
 
 
 @pytest.fixture(scope="session")

@@ -57,13 +57,12 @@ def reconciliations(root: Path) -> str:
 
 
 def test_from_kafka_through_kills(spark: SparkSession, broker: Broker, tmp_path: Path) -> None:
-    """Killed after the third commit of gold, resumed, given more records, and resumed again."""
+    """Killed after the third commit of gold, given more records, and resumed."""
     servers = {"kafka.bootstrap.servers": broker.bootstrap_servers}
     topics = {f"{table}.subscribe": f"graph-{table}" for table in TABLES}
     send("kafka", servers, 0, ROWS)
     options = [word for pair in {**servers, **topics}.items() for word in ("--option", "=".join(pair))]
     killed(tmp_path / "lake", 3, "--source", "kafka", *options)
-    run_pipeline(tmp_path / "lake", "kafka", {**servers, **topics}, pipeline="shop")
     send("kafka", servers, ROWS, 2 * ROWS)
     progress = run_pipeline(tmp_path / "lake", "kafka", {**servers, **topics}, pipeline="shop")
     raw = {table: read_topic(broker.bootstrap_servers, f"graph-{table}") for table in TABLES}
@@ -73,7 +72,7 @@ def test_from_kafka_through_kills(spark: SparkSession, broker: Broker, tmp_path:
         assert account.rows_in == 2 * ROWS
         assert f"bronze.{table}: {account.rows_in:,} rows in = {account.valid:,} valid" in shown
     orders, payments = (progress.states[f"silver.shop_{kind}"].rows for kind in ("orders", "payments"))
-    assert progress.states["bronze.shop_sales"].rows == ROWS
+    assert progress.states["bronze.shop_sales"].rows == ROWS, "the others were read before the kill"
     assert orders == payments == ROWS, "each silver table reads all records of its topic"
 
 

@@ -24,15 +24,12 @@ from support.query_matrix import (
     TRIGGERS,
     WEATHER,
     QueryMatrix,
-    all_hot_queries,
-    bronze_queries,
+    all_queries,
     by_spark,
     gold_queries,
     matrix_queries,
     query_id,
     spark_error_message,
-    state_queries,
-    unwatermarked_queries,
 )
 
 from streaming_lakehouse.cli.publish import PublishJob, publish
@@ -152,7 +149,7 @@ def test_a_bug_of_ours_in_a_worker_is_no_refusal() -> None:
 
 def test_every_rule_is_needed() -> None:
     """Each refuses something that no other does, so that none can be wrong without a failing test."""
-    queries = [*bronze_queries(), *gold_queries(), *state_queries(), *unwatermarked_queries(), *all_hot_queries()]
+    queries = all_queries()
     queries += [replace(query, compute=compute) for query, compute in product(queries, map(str, Compute))]
     queries += [replace(query, is_mode_supported=False) for query in gold_queries()]
     alone = {rules[0].name for query in queries if len(rules := violated_rules(query)) == 1}

@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -81,7 +81,7 @@ def unwatermarked_queries() -> list[QuerySpec]:
     ]
 
 
-def all_hot_queries() -> list[QuerySpec]:
+def hot_queries() -> list[QuerySpec]:
     """From each source straight to each sink, without micro-batches; those with micro-batches are in the others."""
     direct = [
         QuerySpec("hot.matrix", source, trigger, sink, mode)
@@ -91,23 +91,37 @@ def all_hot_queries() -> list[QuerySpec]:
     return [*direct, QuerySpec("hot.matrix", "kafka", "continuous", "kafka", "update", state=State.WINDOW)]
 
 
-def hot_queries() -> list[QuerySpec]:
-    """All that work; of those that are refused, one for each rule and each value that the rule looks at."""
-    queries = all_hot_queries()
-    if EXHAUSTIVE:
-        return queries
-    chosen: dict[object, QuerySpec] = {}
-    for query in queries:
-        violated = [rule.name for rule in violated_rules(query)]
-        if len(violated) <= 1:
-            rule = "".join(violated)
-            looks_at = {"sources": query.source, "sinks": query.sink}.get(rule.rpartition("-")[2], query.mode)
-            chosen.setdefault((query.trigger, rule, looks_at) if rule else query, query)
-    return list(chosen.values())
+def all_queries() -> list[QuerySpec]:
+    return [*bronze_queries(), *gold_queries(), *state_queries(), *unwatermarked_queries(), *hot_queries()]
 
 
 def matrix_queries() -> list[QuerySpec]:
-    return [*bronze_queries(), *gold_queries(), *state_queries(), *unwatermarked_queries(), *hot_queries()]
+    """All of them on demand; by default those that are needed for every rule and every pair of values that works."""
+    return all_queries() if EXHAUSTIVE else witnesses(all_queries())
+
+
+def witnesses(queries: list[QuerySpec]) -> list[QuerySpec]:
+    """The first query that shows each thing: a rule with a value that it looks at, or two values that work together."""
+    shown: set[object] = set()
+    chosen = []
+    for query in queries:
+        new = set(_shows(query)) - shown
+        shown |= new
+        if new:
+            chosen.append(query)
+    return chosen
+
+
+def _shows(query: QuerySpec) -> Iterable[object]:
+    """Of a query that is refused, only where one rule does; several rules would hide which of them is right."""
+    rules = [rule.name for rule in violated_rules(query)]
+    if rules:
+        looks_at = {"sources": query.source, "sinks": query.sink}.get(rules[0].rpartition("-")[2], query.mode)
+        return [(query.trigger, rules[0], looks_at, query.state.is_aggregation)] if len(rules) == 1 else []
+    # Between `default` and an interval only the clock differs: each is needed once, not with every other value.
+    kind = "interval" if query.trigger in ("default", "interval") else query.trigger
+    pairs = [(query.source, kind), (query.sink, query.mode), (query.state, query.mode), (query.trigger,)]
+    return [(query.is_hot, *pair) for pair in ([*pairs, (query.sink, kind)] if query.is_hot else pairs)]
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,11 @@ def versions(root: Path) -> dict[str, int]:
 
 def test_from_kafka_in_three_runs(broker: Broker, run_weather: RunWeather, tmp_path: Path) -> None:
     """Over a growing topic: late rows and duplicates occur across the runs, and each row is accounted for."""
-    for start in (0, 8_000, 20_000):
-        send(broker, "three-runs", start, start + 12_000 if start else 8_000)
-        run_weather("kafka", {**kafka_options(broker, "three-runs"), "maxOffsetsPerTrigger": "5000"})
+    for start, end in ((0, 6_000), (6_000, 12_000), (12_000, 20_000)):
+        send(broker, "three-runs", start, end)
+        run_weather("kafka", {**kafka_options(broker, "three-runs"), "maxOffsetsPerTrigger": "4000"})
     account = confirmed(tmp_path / "lake", read_topic(broker.bootstrap_servers, "three-runs"))
-    assert account.rows_in == 32_000 == sum(parts(account))
+    assert account.rows_in == 20_000 == sum(parts(account))
     assert min(parts(account)) > 0, "the data must have some of each, or the check proves little"
 
 
