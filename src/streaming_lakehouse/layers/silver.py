@@ -244,7 +244,8 @@ class SilverWriter:
 def _report_violations(expectation: Expectation, violations: int, table: Table) -> None:
     if not violations:
         return
-    text = f"{table}: {violations} valid rows violate the expectation {expectation.name!r} ({expectation.predicate})"
+    predicate = " ".join(expectation.predicate.split())  # one line of log, however it is written in the domain
+    text = f"{table}: {violations} valid rows violate the expectation {expectation.name!r} ({predicate})"
     if expectation.on_violation == "fail":
         raise LakehouseError(f"{text}; nothing of their batch was written")
-    log.warning("%s; they stay in silver", text)
+    log.warning("%s; they are not quarantined for it", text)
