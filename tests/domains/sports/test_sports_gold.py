@@ -72,6 +72,15 @@ def correction_only() -> MatchScript:
     return script
 
 
+def shoot_out() -> MatchScript:
+    """A goal in extra time, then kicks from the penalty mark, which decide the match and are no goals."""
+    script = MatchScript("shoot_out").start()
+    script.goal("home", 6_480, period=4, match_clock="108:00")
+    for kick in range(4):
+        script.add("penalty_shootout", 9_000 + 60 * kick, competitor="away")
+    return script.end()
+
+
 def unstarted() -> MatchScript:
     script = MatchScript("unstarted")
     script.goal("home", 600)
@@ -110,7 +119,7 @@ def board(spark: SparkSession) -> dict[str, dict[str, Any]]:
         ),
         *(given_again(), entered_twice("twice", None), entered_twice("twice_deleted", "delete_event")),
         *(entered_twice("twice_canceled", "canceled_goal"), two_quick_goals(), correction_only(), unstarted()),
-        *(canceled_days_later(), disallowed_then_deleted(), stoppage),
+        *(canceled_days_later(), disallowed_then_deleted(), stoppage, shoot_out()),
     )
 
 
@@ -131,6 +140,7 @@ def board(spark: SparkSession) -> dict[str, dict[str, Any]]:
         ("days_later", (0, 0), 1, 0, 0),
         ("disallowed_then_deleted", (0, 0), 1, 1, 0),
         ("stoppage", (2, 0), 0, 0, 0),
+        ("shoot_out", (1, 0), 0, 0, 0),
     ],
 )
 def test_a_score_is_what_the_reports_and_rulings_leave(

@@ -20,12 +20,14 @@ GOAL = {
 ENVELOPE = [T.StructField("source_timestamp", T.TimestampType()), T.StructField("ingested_at", T.TimestampType())]
 
 
-def failures(spark: SparkSession, *events: dict[str, Any]) -> list[list[str]]:
+def failures(spark: SparkSession, *events: dict[str, Any], warnings: bool = False) -> list[list[str]]:
     rows = [(number, *(event.get(name) for name in SCHEMA.names), NOON, NOON) for number, event in enumerate(events)]
     schema = T.StructType([T.StructField("number", T.IntegerType()), *SCHEMA.fields, *ENVELOPE])
     judged = spark.createDataFrame(rows, schema).select(
         "number",
-        failed_expectations(each for each in silver.EXPECTATIONS if each.on_violation != "warn").alias("failed"),
+        failed_expectations(each for each in silver.EXPECTATIONS if (each.on_violation == "warn") == warnings).alias(
+            "failed"
+        ),
     )
     return [row["failed"] for row in judged.orderBy("number").collect()]
 
@@ -54,6 +56,11 @@ def test_each_expectation_catches_its_fault_and_nothing_else(spark: SparkSession
     ]
     found = failures(spark, *(GOAL | changes for changes, _ in faults))
     assert found == [expected for _, expected in faults]
+
+
+def test_the_kick_of_a_shoot_out_is_a_known_type(spark: SparkSession) -> None:
+    found = failures(spark, GOAL | {"type": "penalty_shootout"}, GOAL | {"type": "a_new_type"}, warnings=True)
+    assert found == [[], ["type_is_known"]]
 
 
 @pytest.mark.parametrize(

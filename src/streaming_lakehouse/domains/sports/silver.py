@@ -21,7 +21,8 @@ _KNOWN_TYPES = f"""
     {_OF_A_TEAM}, 'match_status', 'match_started', 'period_start', 'break_start', 'match_ended', 'canceled_goal',
     'canceled_yellow_card', 'canceled_red_card', 'delete_event', 'video_assistant_referee',
     'video_assistant_referee_over', 'shot_saved', 'throw_in', 'free_kick', 'goal_kick', 'offside', 'substitution',
-    'injury', 'injury_return', 'injury_time_shown', 'penalty_awarded', 'penalty_missed', 'possible_goal'
+    'injury', 'injury_return', 'injury_time_shown', 'penalty_awarded', 'penalty_missed', 'penalty_shootout',
+    'possible_goal'
 """
 
 EXPECTATIONS = (
