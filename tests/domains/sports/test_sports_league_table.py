@@ -1,4 +1,4 @@
-"""League tables: ranking orders, running matches, and the official standings of two World Cups."""
+"""League tables: ranking orders, running matches, and what four World Cups and three league seasons came to."""
 
 from __future__ import annotations
 
@@ -50,18 +50,52 @@ def group_match(year: int, number: int, match: dict[str, Any]) -> list[dict[str,
     return script.end().events
 
 
+def group_matches(year: int) -> list[dict[str, Any]]:
+    """The events of a World Cup's group matches, a season each group."""
+    matches = json.loads((DATA / f"world_cup_{year}_groups.json").read_text("utf-8"))["matches"]
+    return [event for number, match in enumerate(matches) for event in group_match(year, number, match)]
+
+
 def test_the_groups_of_two_world_cups_give_the_official_standings(spark: SparkSession) -> None:
     """64 teams, one order for both; in 2018 Japan was ahead of Senegal by its cards alone."""
     events, official = [], []
     for year in (2014, 2018):
         world_cup = json.loads((DATA / f"world_cup_{year}_groups.json").read_text("utf-8"))
-        for number, match in enumerate(world_cup["matches"]):
-            events += group_match(year, number, match)
+        events += group_matches(year)
         official += [(f"{year} {group}", *row) for group, *row in world_cup["standings"]]
     columns = ("season_id", "position", "team", "played", "won", "drawn", "lost", "goals_for", "goals_against")
     table = gold.league_table(silver(spark, shuffled(events))).select(*columns, "points").collect()
     assert sorted(tuple(row) for row in table) == sorted(official)
     assert len(official) == 64
+
+
+@pytest.mark.parametrize(
+    ("year", "order", "groups"), [(2022, GOAL_DIFFERENCE_FIRST, 8), (2026, HEAD_TO_HEAD_FIRST, 12)]
+)
+def test_the_groups_of_two_more_world_cups_lead_to_the_pairings_that_were_played(
+    spark: SparkSession, year: int, order: tuple[Criterion, ...], groups: int
+) -> None:
+    """Who met in the first knock-out round shows the first two of each group, and in 2026 eight of the third ones."""
+    table = rows_of(gold.league_table(silver(spark, shuffled(group_matches(year))), order=order))
+    found = {row["team"]: f"{row['position']}{row['season_id'][-1]}" for row in table}
+    assert len(set(found.values())) == len(found) == 4 * groups
+    pairings = json.loads((DATA / f"world_cup_{year}_groups.json").read_text("utf-8"))["pairings"]
+    for first, second, *teams in pairings:
+        assert (found[teams[0]], found[teams[1]][: len(second)]) == (first, second), teams
+
+
+def test_three_league_seasons_come_to_the_published_final_tables(spark: SparkSession) -> None:
+    """992 matches of two Bundesliga seasons and a Premier League season, their events in no order at all."""
+    events, published = [], []
+    for season, league in json.loads((DATA / "league_seasons.json").read_text("utf-8")).items():
+        teams = [team for team, _, _ in league["table"]]
+        for day, (home, away, *goals) in enumerate(league["results"]):
+            events += played(teams[home], teams[away], *goals, season=season, day=day)
+        published += [(season, position, *row) for position, row in enumerate(league["table"], start=1)]
+    table = gold.league_table(silver(spark, shuffled(events)))
+    found = table.select("season_id", "position", "team", "points", "goal_difference").collect()
+    assert sorted(map(tuple, found)) == sorted(published)
+    assert len(published) == 18 + 18 + 20
 
 
 def level_on_points() -> list[dict[str, Any]]:
