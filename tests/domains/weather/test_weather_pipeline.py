@@ -16,6 +16,7 @@ from oracle import Account, RawRecord, check, load_domain, read_files, read_topi
 from pyspark.sql import SparkSession, types as T
 from support.weather import WEATHER, declare, weather_with
 
+from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.cli.publish import PublishJob, publish
 from streaming_lakehouse.domains.weather.events import READINGS
 from streaming_lakehouse.errors import LakehouseError
@@ -168,6 +169,10 @@ def test_a_new_field_is_added_to_existing_tables(
     declare_field(monkeypatch, T.StructField("number", T.StringType()), dedup_key=("number",))
     with pytest.raises(LakehouseError, match=r"silver\.weather_readings': its key was event_id and is number: "):
         arrives("e", "2026-01-01T05:02:00Z", number="5")
+    # A checkpoint of before definitions were recorded, or one whose definition was removed as the refusal offers.
+    metadata.definition_marker(str(tmp_path / "lake/_checkpoints/weather/silver.weather_readings")).unlink()
+    with pytest.raises(LakehouseError, match=r"silver\.weather_readings has no column number; rebuild with: "):
+        arrives("f", "2026-01-01T05:03:00Z", number="6")
     assert versions(tmp_path / "lake") == before
 
 
