@@ -59,10 +59,10 @@ class EventGenerator:
     `time` name the fields with the record's key and the event time, which is written in `time_format`. `out_of_range`
     holds changes, fields with their values, each of which makes any event invalid: at least one for each expectation.
     `unknown_field` is a field that the schema does not know, with its value. Faults that need what is not given here do
-    not occur. A late row is one to two times `lateness` behind: that must be more than the watermark, so that it is
-    late wherever batches are cut. With `identity`, the fields by which an event is itself and no duplicate, it is what
-    an event of that earlier time says; without, it is the row's own event with an earlier time, which an anomaly then
-    has outside of its episode.
+    not occur. A late row is one to two times `lateness` behind, three to four where no row is so early: that must be
+    more than the watermark, so that it is late wherever batches are cut. With `identity`, the fields by which an event
+    is itself and no duplicate, it is what an event of that earlier time says; without, it is the row's own event with
+    an earlier time, which an anomaly then has outside of its episode.
     """
 
     generate: Callable[[int, int], Event]
@@ -169,11 +169,15 @@ def _late(generator: EventGenerator, event: Event, row: int, seed: int) -> Event
     """The row's event as one that is late."""
     dice = uniform_randoms(seed, row, 2)
     behind = generator.lateness * (1 + dice[0])
+
+    def time_of(each: int) -> datetime:
+        return _event_time(generator.generate(each, seed).fields, generator)
+
     time = _event_time(event.fields, generator) - behind
-    earlier = bisect_left(
-        range(row), time, key=lambda each: _event_time(generator.generate(each, seed).fields, generator)
-    )
-    if generator.identity and earlier:
+    if time <= time_of(0):  # before all rows: so long that no window, and no level of a detector, holds both
+        behind += 2 * generator.lateness
+    elif generator.identity:
+        earlier = bisect_left(range(row), time, key=time_of)
         earlier -= int(dice[1] * min(earlier, _LOOKBACK))  # of any key: rows of one time are often in their order
         own = {name: event.fields[name] for name in generator.identity}
         return Event({**generator.generate(earlier, seed).fields, **own})
