@@ -15,6 +15,7 @@ from streaming_lakehouse.errors import LakehouseError
 
 CLEAN = "clean"
 _LOOKBACK = 500  # rows; a producer's retry repeats something recent
+_BEFORE_ALL = timedelta(hours=2)  # so long that no window, and no level of a detector, holds first rows and earlier
 _CENTURY = timedelta(days=36_525)
 _PER_SECOND = {"epoch_seconds": 1, "epoch_millis": 1_000, "epoch_micros": 1_000_000}
 
@@ -59,8 +60,8 @@ class EventGenerator:
     `time` name the fields with the record's key and the event time, which is written in `time_format`. `out_of_range`
     holds changes, fields with their values, each of which makes any event invalid: at least one for each expectation.
     `unknown_field` is a field that the schema does not know, with its value. Faults that need what is not given here do
-    not occur. A late row is one to two times `lateness` behind, three to four where no row is so early: that must be
-    more than the watermark, so that it is late wherever batches are cut. With `identity`, the fields by which an event
+    not occur. A late row is one to two times `lateness` behind, and two hours more where no row is so early: that must
+    be more than the watermark, so that it is late wherever batches are cut. With `identity`, the fields by which an event
     is itself and no duplicate, it is what an event of that earlier time says; without, it is the row's own event with
     an earlier time, which an anomaly then has outside of its episode.
     """
@@ -174,8 +175,8 @@ def _late(generator: EventGenerator, event: Event, row: int, seed: int) -> Event
         return _event_time(generator.generate(each, seed).fields, generator)
 
     time = _event_time(event.fields, generator) - behind
-    if time <= time_of(0):  # before all rows: so long that no window, and no level of a detector, holds both
-        behind += 2 * generator.lateness
+    if time <= time_of(0):
+        behind += _BEFORE_ALL
     elif generator.identity:
         earlier = bisect_left(range(row), time, key=time_of)
         earlier -= int(dice[1] * min(earlier, _LOOKBACK))  # of any key: rows of one time are often in their order
