@@ -90,3 +90,16 @@ def test_parts_that_spark_omits_are_no_damage(checkpoint: Path, content: str) ->
     """A dash replaces the offset of a source that has none yet; a continuous query has no watermark."""
     (checkpoint / "offsets" / "0").write_text(content)
     metadata.check_logs_intact(str(checkpoint))
+
+
+@pytest.mark.parametrize(("mode", "replayed"), [("append", 0), ("update", 0), ("complete", None)])
+def test_a_batch_whose_windows_may_be_unwritten_is_replayed(checkpoint: Path, mode: str, replayed: int | None) -> None:
+    """In complete mode none is: each batch writes all windows, and each start would compute the last one again."""
+    for folder in ("commits", "state"):
+        (checkpoint / folder).mkdir()
+    (checkpoint / "offsets" / "0").write_text('v1\n{"batchWatermarkMs":0}\n{}')
+    (checkpoint / "commits" / "0").write_text('v1\n{"nextBatchWatermarkMs":5}')
+    metadata.bind_sink(str(checkpoint), {"sink": "foreachBatch", "mode": mode}, {})
+    assert metadata.has_unwritten_windows(str(checkpoint)) == (replayed is not None)
+    assert metadata.uncommit_last_batch(str(checkpoint)) == replayed
+    assert (checkpoint / "commits" / "0").exists() == (replayed is None)

@@ -281,7 +281,12 @@ def uncommit_last_batch(checkpoint: str) -> int | None:
 
 
 def has_unwritten_windows(checkpoint: str) -> bool:
-    """True if the last batch is committed and has advanced the watermark: what it has closed, the next run writes."""
+    """True if the last batch is committed and has advanced the watermark: what it has closed, the next run writes.
+
+    In complete mode every batch writes all windows, and Spark adds none without rows.
+    """
+    if recorded_sink(checkpoint)[1] == "complete":
+        return False
     started = latest_offset_batch(checkpoint)
     if started is None or started != latest_commit_batch(checkpoint) or not (Path(checkpoint) / "state").exists():
         return False
