@@ -125,8 +125,8 @@ def run(
     with ProgressReporter([each.name for each in plan.steps]) as progress:
         is_done = runner.run(plan, progress, partial(_end_at_once, progress))
     if progress.rejected:
-        where = f"--root {root}" if root else f"--catalog {catalog}" if catalog else ""
-        typer.echo(f"quarantine got {progress.rejected:,} rows; see: lakehouse quarantine {pipeline} {where}", err=True)
+        shown = f"lakehouse quarantine {pipeline} {storage.options}"
+        typer.echo(f"quarantine got {progress.rejected:,} rows; see: {shown}", err=True)
     if not is_done:
         raise LakehouseError("stopped at a batch boundary before all was done; start again to resume from there")
 
@@ -197,8 +197,10 @@ def reset(
         typer.echo(line)
     if not planned.archived:
         return
-    if not yes and not (sys.stdin.isatty() and typer.confirm("Go ahead?")):
-        raise LakehouseError("nothing was changed; with --yes it is")
+    if not yes and not sys.stdin.isatty():
+        raise LakehouseError("nothing was changed: there is no terminal to ask for consent; give --yes")
+    if not yes and not typer.confirm("Go ahead?"):
+        raise LakehouseError("nothing was changed")
     prestart_jvm()
     rebuild.run(planned, ProgressReporter)
     typer.echo(f"done; the old tables and checkpoints are in {planned.folder}")

@@ -249,7 +249,8 @@ def _turned(headings: list[str], lines: list[list[str]]) -> Grid:
 def grid(headings: list[str], lines: list[list[str]]) -> Grid:
     grid = Grid(box=None, pad_edge=False)
     for index, heading in enumerate(headings):
-        is_number = all(line[index].lstrip("-").replace(",", "").replace(".", "").isdigit() for line in lines)
+        texts = [line[index].lstrip("-").replace(",", "").replace(".", "") for line in lines]
+        is_number = any(texts) and all(text.isdigit() for text in texts if text)
         grid.add_column(_cell(heading), justify="right" if is_number else "left", overflow="fold")
     for line in lines:
         grid.add_row(*map(_cell, line))
@@ -268,10 +269,15 @@ def cell_text(text: str) -> str:
 
 def moment_text(value: datetime) -> str:
     moment = value.astimezone(UTC).replace(tzinfo=None)  # collected without a zone, in the machine's
-    return moment.isoformat(sep=" ", timespec="seconds" if value.second else "minutes")
+    return moment.isoformat(sep=" ", timespec="seconds")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return moment_text(value)
-    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+    return "" if value is None else _number_text(value) if isinstance(value, float) else str(value)
+
+
+def _number_text(value: float) -> str:
+    """To three decimals, or three digits of a smaller number."""
+    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value + 0.0:.3f}".rstrip("0").rstrip(".")

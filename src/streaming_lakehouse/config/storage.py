@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,6 +86,14 @@ class Storage:
         if self.catalog:
             return f"/Volumes/{self.catalog}/{self.schema_prefix}ops/checkpoints/{pipeline}/{step}"
         return str(self._root / "_checkpoints" / pipeline / step)
+
+    @property
+    def options(self) -> str:
+        """The options of the command that name this storage."""
+        if self.root:
+            return f"--root {shlex.quote(str(self.root))}"
+        prefix = f" --schema-prefix {self.schema_prefix}" if self.schema_prefix else ""
+        return f"--catalog {self.catalog}{prefix}"
 
     @property
     def _root(self) -> Path:

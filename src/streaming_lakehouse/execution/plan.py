@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,10 +97,7 @@ class RunPlan:
     def reset_command(self, steps: Iterable[Step]) -> str:
         """The command that rebuilds these steps, and those after them."""
         chosen = " ".join(f"--step {step.name}" for step in steps)
-        if self.storage.root:
-            return f"lakehouse reset {self.pipeline.name} {chosen} --root {shlex.quote(str(self.storage.root))}"
-        prefix = f" --schema-prefix {self.storage.schema_prefix}" if self.storage.schema_prefix else ""
-        return f"lakehouse reset {self.pipeline.name} {chosen} --catalog {self.storage.catalog}{prefix}"
+        return f"lakehouse reset {self.pipeline.name} {chosen} {self.storage.options}"
 
     def query_config(self, step: Step) -> QueryConfig:
         name = f"{self.pipeline.name}.{step.name}"

@@ -80,7 +80,8 @@ class SilverWriter:
     is_loaded: bool = False
     # The keys of silver's rows since the watermark; None where they are not in memory.
     recent: RecentKeys | None = None
-    has_too_many_keys: bool = False
+    # Where they were too many: the latest event time then. Once the watermark has passed it, all of them are old.
+    too_many_until_us: int | None = None
     on_batch: OnBatch | None = None
 
     def __call__(self, judged: DataFrame, batch_id: int) -> None:
@@ -119,7 +120,7 @@ class SilverWriter:
     @contextmanager
     def _judged(self, rows: DataFrame) -> Iterator[JudgedBatch]:
         """Decides about a small batch here, about a large one in Spark: it would not fit, nor would its keys."""
-        small = None if self.has_too_many_keys else small_batch.fetch(rows, self.silver, self._monitored)
+        small = None if self._has_too_many_keys else small_batch.fetch(rows, self.silver, self._monitored)
         recent = self._recent_keys(rows.sparkSession) if small else None
         if small and recent is not None:
             batch, keys = small.judge(rows, self._watermark_us, recent)
@@ -135,8 +136,14 @@ class SilverWriter:
         """The keys that a new event could repeat, from memory or from silver; None if they are too many."""
         if self.recent is None:
             self.recent = recent_keys.load(self._known(spark), self.silver.dedup_key, self.silver.event_time)
-            self.has_too_many_keys = self.recent is None
+            self.too_many_until_us = self.max_event_time_us if self.recent is None else None
         return self.recent
+
+    @property
+    def _has_too_many_keys(self) -> bool:
+        if self.too_many_until_us is None or self._watermark_us is None:
+            return False
+        return self._watermark_us <= self.too_many_until_us
 
     def _remember(self, keys: Keys) -> None:
         assert self.recent is not None
@@ -144,7 +151,8 @@ class SilverWriter:
         self.recent.add(keys, since_us=since)
         if self.recent.size > MAX_KEYS:
             self.recent.forget_before(since)
-            self.has_too_many_keys = self.recent.size > MAX_KEYS  # the next batch drops them
+            if self.recent.size > MAX_KEYS:  # the next batch drops them
+                self.too_many_until_us = self.max_event_time_us
 
     def _known(self, spark: SparkSession) -> DataFrame | None:
         """Silver's events since the watermark: what is older is late, not a duplicate."""

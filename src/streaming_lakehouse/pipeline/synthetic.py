@@ -61,9 +61,9 @@ class EventGenerator:
     holds changes, fields with their values, each of which makes any event invalid: at least one for each expectation.
     `unknown_field` is a field that the schema does not know, with its value. Faults that need what is not given here do
     not occur. A late row is one to two times `lateness` behind, and two hours more where no row is so early: that must
-    be more than the watermark, so that it is late wherever batches are cut. With `identity`, the fields by which an event
-    is itself and no duplicate, it is what an event of that earlier time says; without, it is the row's own event with
-    an earlier time, which an anomaly then has outside of its episode.
+    be more than the watermark, so that it is late in every batch but the first, which nothing is behind. `identity`
+    holds the fields by which an event is itself and no duplicate: with it a late row says what an event of that earlier
+    time says; without, it is the row's own event with an earlier time, which an anomaly then has outside its episode.
     """
 
     generate: Callable[[int, int], Event]

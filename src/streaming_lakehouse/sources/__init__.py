@@ -83,10 +83,9 @@ class Source:
     the options name none. `admin` asks for what a run must know of the source beside its records. `reread` reads a
     batch, which has failed in Spark with this text, in another way; None if there is none. `one_table` holds the
     options that name the records of a single bronze table. `warning` returns what is to be said of records that changed
-    after a checkpoint's query has read them, None if nothing. `is_bounded` is false if available-now would
-    never end, `is_replayable` if records that were sent once cannot be read again; `is_synthetic` is true if they come
-    from the bronze table's generator. `unread` says which records there are that Spark passes over, as a sentence, or
-    "".
+    after a checkpoint's query has read them, None if nothing. `is_bounded`: available-now ends. `is_replayable`: a
+    record that was sent once can be read again. `is_synthetic`: records come from the bronze table's generator.
+    `unread` says which records there are that Spark passes over, as a sentence, or "".
     """
 
     name: str
