@@ -36,7 +36,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-exhaustive: setup
-	LAKEHOUSE_EXHAUSTIVE=1 LAKEHOUSE_KILLS=20 $(BIN)/python -m pytest tests/execution/test_compatibility.py tests/test_recovery.py
+	LAKEHOUSE_EXHAUSTIVE=1 LAKEHOUSE_KILLS=20 $(BIN)/python -m pytest tests/execution/test_compatibility.py tests/test_recovery.py tests/exhaustive
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from .compare import Rounded
 from .domain import Row
@@ -100,21 +102,41 @@ def mood_alerts(rows: Iterable[Row]) -> list[Row]:
     return [alert for channel, course in windows.items() for alert in _falls(channel, course)]
 
 
+class Known(NamedTuple):
+    """A window that the level has taken up: the weight of each message, their number, mean and squared deviations."""
+
+    weight: float
+    messages: int
+    mean: float
+    squares: float
+
+
+def _known(weight: float, scored: list[float]) -> Known:
+    mean = math.fsum(scored) / len(scored)
+    return Known(weight, len(scored), mean, math.fsum((each - mean) ** 2 for each in scored))
+
+
+def _level(known: list[Known], weight: float) -> tuple[float, float]:
+    """The weighted mean and variance of all messages."""
+    level = sum(each.weight * each.messages * each.mean for each in known) / weight
+    squares = (each.weight * (each.squares + each.messages * (each.mean - level) ** 2) for each in known)
+    return level, sum(squares) / weight
+
+
 def _falls(channel: str, course: list[tuple[datetime, list[float]]]) -> list[Row]:
-    """Follows the level as a list of (weight, sentiment) instead of as sums."""
+    """Follows the level as a list of the windows before instead of as sums."""
     alerts: list[Row] = []
-    known: list[tuple[float, float]] = []
+    known: list[Known] = []
     low_since: datetime | None = None
     previous: datetime | None = None
     for start, scored in course:
         if previous and start - previous > timedelta(hours=24, minutes=5):
             known, low_since = [], None
         previous = start
-        weight = sum(weight for weight, _ in known)
+        weight = sum(each.weight * each.messages for each in known)
         is_low, mean, level, limit = False, mean_of(scored), 0.0, 0.0
         if weight >= 30:
-            level = sum(weight * sentiment for weight, sentiment in known) / weight
-            variance = sum(share * (sentiment - level) ** 2 for share, sentiment in known) / weight
+            level, variance = _level(known, weight)
             limit = level - max(0.3, 4 * (variance / len(scored)) ** 0.5)
             is_low = mean <= limit
         if is_low and len(scored) >= 5 and low_since is None:
@@ -123,8 +145,8 @@ def _falls(channel: str, course: list[tuple[datetime, list[float]]]) -> list[Row
             measures = {"sentiment_mean": mean, "recent_level": Rounded(level), "sentiment_limit": Rounded(limit)}
             alerts.append({"channel": channel, **times, "messages": len(scored), **measures})
         elif is_low and len(scored) >= 5 and low_since and start + FIVE_MINUTES - low_since > timedelta(hours=1):
-            known, low_since = [(1.0, sentiment) for sentiment in scored], None
+            known, low_since = [_known(1.0, scored)], None
         elif not is_low and (len(scored) >= 5 or low_since is None):
-            known = [(0.95 * weight, old) for weight, old in known] + [(1.0, sentiment) for sentiment in scored]
+            known = [each._replace(weight=0.95 * each.weight) for each in known] + [_known(1.0, scored)]
             low_since = None
     return alerts

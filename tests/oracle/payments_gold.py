@@ -1,6 +1,6 @@
 """Payments' gold tables from silver rows, and silver rows from JSON fields.
 
-The slow way: each authorisation is judged by a scan of all that its account did before.
+The slow way: an account's authorisations are sorted once, and each is judged by lists of what it did before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from itertools import takewhile
 
 from .domain import Row
 from .moments import DAY, HOUR, MINUTE
@@ -86,35 +87,59 @@ def unusual_transactions(rows: Iterable[Row]) -> list[Row]:
     return [found for each in accounts.values() for found in _of_account(each)]
 
 
+class Usual:
+    """An account's authorisations that were not unusual: what is normal for it."""
+
+    def __init__(self) -> None:
+        self.logs: list[float] = []  # of the amounts of the first 100 that were approved
+        self.mean = self.variance = 0.0
+        self.countries: set[str] = set()
+        self.at_terminals: dict[str, Row] = {}  # the last one of each card
+
+    def add(self, row: Row) -> None:
+        if row["is_card_present"] and row["latitude_deg"] is not None:
+            self.at_terminals[row["card_token"]] = row
+        if row["is_approved"]:
+            self.countries.add(row["merchant_country"])
+            if row["billing_amount"] > 0:
+                self._follow(math.log(_comparable(row)))
+
+    def _follow(self, log: float) -> None:
+        if len(self.logs) < 100:
+            self.logs.append(log)
+            self.mean, self.variance = statistics.fmean(self.logs), statistics.pvariance(self.logs)
+        else:
+            self.variance = 0.99 * self.variance + 0.99 * 0.01 * (log - self.mean) ** 2
+            self.mean = 0.99 * self.mean + 0.01 * log
+
+
 def _of_account(rows: list[Row]) -> list[Row]:
     before: list[Row] = []
-    usual: list[Row] = []
+    usual = Usual()
     found = []
     for row in sorted(rows, key=lambda each: (each["time"], each["event_id"])):
         if before and row["time"] - before[-1]["time"] > 90 * DAY:
-            before, usual = [], []
+            before, usual = [], Usual()
         verdict = _judge(row, before, usual)
         before.append(row)
         if verdict["score"] >= 50:
             found.append(verdict)
         else:
-            usual.append(row)
+            usual.add(row)
     return found
 
 
-def _judge(row: Row, before: list[Row], usual: list[Row]) -> Row:
-    amounts = [_comparable(each) for each in usual if each["is_approved"] and each["billing_amount"] > 0]
-    deviations = _deviations(_comparable(row), amounts)
+def _judge(row: Row, before: list[Row], usual: Usual) -> Row:
+    deviations = _deviations(_comparable(row), usual)
     speed = _speed(row, usual)
-    countries = {each["merchant_country"] for each in usual if each["is_approved"]}
     reasons = []
     if speed is not None and speed > 900:
         reasons.append("impossible_travel")
     if not row["is_card_present"] and _tests(row, before) >= 2:
         reasons.append("card_testing")
-    if sum(row["time"] - each["time"] < 10 * MINUTE for each in before) >= 5:
+    if sum(1 for _ in takewhile(lambda each: row["time"] - each["time"] < 10 * MINUTE, reversed(before))) >= 5:
         reasons.append("burst")
-    if len(amounts) >= 5 and row["merchant_country"] not in countries:
+    if len(usual.logs) >= 5 and row["merchant_country"] not in usual.countries:
         reasons.append("new_country")
     if deviations is not None and deviations >= 3.8:
         reasons.append("large_amount")
@@ -143,16 +168,11 @@ def _comparable(row: Row) -> float:
     return float(row["billing_amount"]) / (3 if is_travel else 1)
 
 
-def _deviations(amount: float, amounts: list[float]) -> float | None:
-    if len(amounts) < 5 or amount == 0:
+def _deviations(amount: float, usual: Usual) -> float | None:
+    count = len(usual.logs)
+    if count < 5 or amount == 0:
         return None
-    logs = [math.log(each) for each in amounts]
-    mean, variance = statistics.fmean(logs[:100]), statistics.pvariance(logs[:100])
-    for log in logs[100:]:
-        variance = 0.99 * variance + 0.99 * 0.01 * (log - mean) ** 2
-        mean = 0.99 * mean + 0.01 * log
-    count = min(len(logs), 100)
-    return (math.log(amount) - mean) / math.sqrt((10 * 0.9**2 + count * variance) / (10 + count))
+    return (math.log(amount) - usual.mean) / math.sqrt((10 * 0.9**2 + count * usual.variance) / (10 + count))
 
 
 def _tests(row: Row, before: list[Row]) -> int:
@@ -165,17 +185,12 @@ def _tests(row: Row, before: list[Row]) -> int:
     )
 
 
-def _speed(row: Row, usual: list[Row]) -> float | None:
+def _speed(row: Row, usual: Usual) -> float | None:
     if not row["is_card_present"] or row["latitude_deg"] is None:
         return None
-    at_terminals = [
-        each
-        for each in usual
-        if each["card_token"] == row["card_token"] and each["is_card_present"] and each["latitude_deg"] is not None
-    ]
-    if not at_terminals:
+    last = usual.at_terminals.get(row["card_token"])
+    if last is None:
         return None
-    last = at_terminals[-1]
     hours = (row["time"] - last["time"]) / HOUR
     distance = _distance(last["latitude_deg"], last["longitude_deg"], row["latitude_deg"], row["longitude_deg"])
     if distance < 50 or hours >= 6_371 * math.pi / 900:
