@@ -13,7 +13,7 @@ C1 := LAKEHOUSE_JAVA_OPTIONS="$${LAKEHOUSE_JAVA_OPTIONS--XX:TieredStopAtLevel=1}
 help:
 	@echo "make demo             every pipeline from raw events to gold tables, on the screen"
 	@echo "make test             the test suite (about a quarter of an hour on two cores)"
-	@echo "make test-exhaustive  every combination of source, trigger, sink and mode, and 20 kills at each point"
+	@echo "make test-exhaustive  every combination of source, trigger, sink and mode, 200,000 events of each pipeline, kills (hours)"
 	@echo "make check            format, lint, types, direction of imports"
 	@echo "make combinations     run the combinations and write docs/combinations.md"
 	@echo "make bench            side by side with hand-written pipelines (more than an hour)"
