@@ -35,14 +35,14 @@ def river(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What `lakehouse new orders` creates, in a checkout that has nothing else."""
+def gauges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What `lakehouse new gauges` creates, in a checkout that has nothing else."""
     (tmp_path / "databricks.yml").touch()
-    create("orders", project=tmp_path)
-    created = tmp_path / "src/streaming_lakehouse/domains/orders"
+    create("gauges", project=tmp_path)
+    created = tmp_path / "src/streaming_lakehouse/domains/gauges"
     monkeypatch.setattr(domains, "__path__", [*domains.__path__, str(created.parent)])
     yield created
-    forget("orders")
+    forget("gauges")
 
 
 def forget(pipeline: str) -> None:
@@ -64,16 +64,16 @@ def test_a_copy_with_its_own_names_runs(spark: SparkSession, river: Path, tmp_pa
     assert not [*lake.rglob("weather*")]
 
 
-def test_a_new_pipeline_runs(spark: SparkSession, orders: Path, tmp_path: Path) -> None:
+def test_a_new_pipeline_runs(spark: SparkSession, gauges: Path, tmp_path: Path) -> None:
     """As it is created: every row of its generator is in one of its tables, and its gold table has windows."""
     options = {"path": str(tmp_path / "landing")}
-    publish(PublishJob(load_pipeline("orders").bronze[0], 7, 0, 5_000, options), "files")
-    run_pipeline(tmp_path / "lake", "files", options, pipeline="orders")
-    tables = ("bronze/orders_events", "silver/orders_events", "quarantine/orders_events")
+    publish(PublishJob(load_pipeline("gauges").bronze[0], 7, 0, 5_000, options), "files")
+    run_pipeline(tmp_path / "lake", "files", options, pipeline="gauges")
+    tables = ("bronze/gauges_events", "silver/gauges_events", "quarantine/gauges_events")
     bronze, valid, quarantined = (DeltaTable(tmp_path / "lake" / table).to_pyarrow_table().num_rows for table in tables)
     assert bronze == 5_000 == valid + quarantined
     assert valid and quarantined
-    hourly = DeltaTable(tmp_path / "lake/gold/orders_source_hourly").to_pyarrow_table().to_pylist()
+    hourly = DeltaTable(tmp_path / "lake/gold/gauges_source_hourly").to_pyarrow_table().to_pylist()
     assert hourly and all(row["level_min"] <= row["level_avg"] <= row["level_max"] for row in hourly)
 
 
