@@ -87,9 +87,15 @@ class Killer:
             return self._fell(running, f"{trigger}, {moment:.1f} s after its first batch")
 
     def kill_at_a_commit(self, layer: str) -> Kill | None:
-        """Around one of the layer's first commits, about one for each table; None where it has made fewer."""
-        tables = self.topics.pipeline.gold if layer == "gold" else self.topics.pipeline.silver
-        number, when = self.dice.randint(1, len(tables)), self.dice.choice(["before", "after", "after"])
+        """Around one of the layer's first commits, about one for each table; None where it has made fewer.
+
+        Around a later one of bronze, when the command has reported its first batch.
+        """
+        pipeline, when = self.topics.pipeline, self.dice.choice(["before", "after", "after"])
+        if layer == "bronze":
+            number = len(pipeline.bronze) + 2
+        else:
+            number = self.dice.randint(1, len(pipeline.gold if layer == "gold" else pipeline.silver))
         words = self.words("available-now")
         with command(self.log, words, kill_at=(f"{layer}.{number}", when)) as running:
             if running.ended() == 0:
