@@ -79,8 +79,8 @@ def write(results: dict[str, Any]) -> None:
         "# Pipelines",
         "",
         f"Written by `bench/domains.py`: started {results['started_at']}, commit {results['commit']}, "
-        f"{about['cores']} cores, Java {about['java']}, pyspark {about['pyspark']}. Median of "
-        f"{results['repetitions']} runs, each in a new process, which starts Spark too.",
+        f"{about['cores']} cores, Java {about['java']}, pyspark {about['pyspark']}. "
+        f"Repetitions: {results['repetitions']}, of which the medians; each a new process, which starts Spark too.",
         "",
         "| pipeline | events | wall, s | CPU, s | events/s | events per CPU s | bronze | silver | gold "
         "| its longest gold tables |",
