@@ -23,6 +23,7 @@ from conftest import HALF, Prepare, RunWeather, run_pipeline
 from deltalake import DeltaTable
 from oracle import read_topic
 from pyspark.sql import SparkSession
+from support.kills import kill
 
 from streaming_lakehouse.checkpointing.lock import checkpoint_lock
 from streaming_lakehouse.cli.publish import PublishJob, publish
@@ -71,15 +72,6 @@ def running(line: list[str]) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         kill(process)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kills Python and its JVM at once, as a power failure would."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
 
 
 def ended(line: list[str], expected_status: int) -> str:

@@ -179,7 +179,7 @@ def local_conf(*, cores: int, memory_mib: int) -> dict[str, str]:
         # A query without new rows asks its source again after this time: with 10 ms, the default, a run of six queries
         # that all wait takes 0.45 of a core, with this 0.09.
         "spark.sql.streaming.pollingDelay": "100ms",
-        # Each checkpoint of a table's log is two Spark jobs, at 10 by default one for every tenth small batch.
+        # Spark jobs write a checkpoint of a table's log: after 10 commits by default, which live takes seconds.
         "spark.databricks.delta.properties.defaults.checkpointInterval": "100",
         # Delta rebuilds a table's snapshot with 50 tasks by default.
         "spark.databricks.delta.snapshotPartitions": str(min(cores, 2)),

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streaming_lakehouse.checkpointing import metadata
 
@@ -75,10 +76,14 @@ class Command:
         return self._text[-2000:]
 
     def kill(self) -> None:
-        """Kills Python and its JVM at once, as a power failure would."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        kill(self.process)
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kills Python and its JVM, a process group, at once, as a power failure would."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @contextmanager

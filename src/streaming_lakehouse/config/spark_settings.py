@@ -1,5 +1,14 @@
 """The Spark settings that the guarantees depend on, each with the reason; every session gets them."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 REQUIRED_SETTINGS = {
     # Results must not depend on the machine's time zone.
     "spark.sql.session.timeZone": "UTC",
@@ -38,3 +47,16 @@ REQUIRED_SETTINGS = {
     # A table gets a column only where a pipeline declares it.
     "spark.databricks.delta.schema.autoMerge.enabled": "false",
 }
+
+
+@contextmanager
+def applied(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Within, the session has these settings too; a streaming query that starts there has them until it ends."""
+    before = {name: spark.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            spark.conf.unset(name) if old is None else spark.conf.set(name, old)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.execution.frames import TABLE_OPTION
 from streaming_lakehouse.session import is_connect
 
+_NO_ABBREVIATION = {"spark.sql.debug.maxToStringFields": str(2**31 - 1)}  # of a list in a plan's text
 _INPUT = re.compile(rf"^([\s:|+-]*)~?Generate inline\(from_json\(.*?\({TABLE_OPTION},([^)]*)\)")
 _COLUMNS = re.compile(r"Project \[\w+#\d+L?(?:-T\d+ms)?(?:, \w+#\d+L?(?:-T\d+ms)?)*\]$")
 # Variables of lambdas and the optimizer's own columns, numbered over the whole process.
@@ -67,7 +68,7 @@ def _numbered(text: str) -> str:
 
 def _optimized(rows: DataFrame) -> str:
     spark = rows.sparkSession
-    with _whole_plans(spark):
+    with applied(spark, _NO_ABBREVIATION):
         if is_connect(spark):
             return explained(rows)
         session: Any = spark._jsparkSession
@@ -81,15 +82,3 @@ def explained(rows: DataFrame) -> str:
     with redirect_stdout(text):
         rows.explain(extended=True)
     return text.getvalue().partition("== Optimized Logical Plan ==\n")[2].partition("\n\n== ")[0].partition("\n== ")[0]
-
-
-@contextmanager
-def _whole_plans(spark: SparkSession) -> Iterator[None]:
-    """Within, Spark abbreviates no list in a plan's text."""
-    name = "spark.sql.debug.maxToStringFields"
-    before = spark.conf.get(name)
-    spark.conf.set(name, str(2**31 - 1))
-    try:
-        yield
-    finally:
-        spark.conf.set(name, str(before))

@@ -82,7 +82,7 @@ def _check_all_read(plan: RunPlan) -> None:
             raise LakehouseError(f"step {step.name!r}: {passed_over}")
 
 
-def _run_stages(plan: RunPlan, starter: QueryStarter, stop: threading.Event, passed_over: UpstreamChanges) -> bool:
+def _run_stages(plan: RunPlan, starter: QueryStarter, stop: threading.Event, upstream_changes: UpstreamChanges) -> bool:
     for stage in plan.stages:
         supervisor = Supervisor(
             tuple(step.name for step in stage),
@@ -90,7 +90,7 @@ def _run_stages(plan: RunPlan, starter: QueryStarter, stop: threading.Event, pas
             lambda name: plan.checkpoint(plan.step(name)),
             plan.trigger,
             starter.progress,
-            after_batch=lambda name: passed_over.check(plan.step(name)),
+            after_batch=lambda name: upstream_changes.check(plan.step(name)),
             check_source=starter.watch.check,
         )
         if not supervisor.run(stop):

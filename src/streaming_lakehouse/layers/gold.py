@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.pipeline import Gold, Silver, State
 from streaming_lakehouse.sinks import Sink, WriteRequest
 
@@ -36,7 +36,8 @@ def start(inputs: Sequence[DataFrame], gold: Gold, sink: Sink, request: WriteReq
         for rows, each in zip(inputs, gold.inputs, strict=True)
     ]
     rows = transform(watermarked, gold, request.query.mode)
-    with _state_store(rows.sparkSession, gold):
+    # Spark copies the session's settings when a query starts.
+    with applied(rows.sparkSession, _ROCKSDB if gold.state is State.CUSTOM else {}):
         return sink.start(rows, request)
 
 
@@ -61,19 +62,3 @@ def with_replayed_batch(sink: Sink, request: WriteRequest) -> WriteRequest:
     if sink.recomputes_on_replay:
         return replace(request, replayed_batch=metadata.uncommit_last_batch(request.query.checkpoint))
     return replace(request, replayed_batch=metadata.uncommitted_batch(request.query.checkpoint))
-
-
-@contextmanager
-def _state_store(spark: SparkSession, gold: Gold) -> Iterator[None]:
-    """Within, a query that starts gets the state store that its state needs: Spark copies the session's conf."""
-    if gold.state is not State.CUSTOM:
-        yield
-        return
-    before = {name: spark.conf.get(name, None) for name in _ROCKSDB}
-    for name, value in _ROCKSDB.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name, old in before.items():
-            spark.conf.unset(name) if old is None else spark.conf.set(name, old)

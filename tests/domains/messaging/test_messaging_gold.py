@@ -10,15 +10,14 @@ import pytest
 from oracle import messaging_gold as reference
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
+from support.settings import ROCKSDB
 
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.domains.messaging import events, gold, silver
 
 NOON = datetime(2026, 1, 1, 12)
 # The rows of 6 to 11 o'clock, in which there are mood drops.
 GENERATED = range(4_000, 13_000)
-STATE_STORE = "spark.sql.streaming.stateStore.providerClass"
-# transformWithState has no other.
-ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 
 TABLES: dict[str, Callable[[DataFrame], DataFrame]] = {
     "channel_sentiment": gold.channel_sentiment,
@@ -147,16 +146,14 @@ def computed(spark: SparkSession, chat: str) -> dict[str, list[Row]]:
 def streamed(spark: SparkSession, chat: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, StreamingQuery]:
     """One query a table that has read the chat commit by commit, side by side; it writes to the folder in its name."""
     started = {}
-    default_store = spark.conf.get(STATE_STORE)
     for table, transform in TABLES.items():
-        spark.conf.set(STATE_STORE, ROCKSDB if table == "mood_alerts" else default_store)
         stream = spark.readStream.format("delta").option("maxFilesPerTrigger", 1).load(chat)
         folder = tmp_path_factory.mktemp(table)
         watermarked = stream.withWatermark("time", f"{silver.WATERMARK.total_seconds()} seconds")
         writer = transform(watermarked).writeStream.format("delta").outputMode("append").queryName(str(folder / "gold"))
         writer = writer.option("checkpointLocation", str(folder / "checkpoint")).trigger(availableNow=True)
-        started[table] = writer.start(str(folder / "gold"))
-    spark.conf.set(STATE_STORE, default_store)
+        with applied(spark, ROCKSDB if table == "mood_alerts" else {}):
+            started[table] = writer.start(str(folder / "gold"))
     for query in started.values():
         query.awaitTermination()
     return started

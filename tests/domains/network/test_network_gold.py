@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from oracle import network_gold as reference
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
+from support.settings import FEW_ROWS, ROCKSDB
 
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.domains.network import events, gold, silver
 from streaming_lakehouse.domains.network.pipeline import PIPELINE
 from streaming_lakehouse.pipeline import Gold
@@ -28,21 +30,9 @@ def spark(spark: SparkSession) -> Iterator[SparkSession]:
 
     Few rows in many small queries: one partition, and no code made for each.
     """
-    settings = {
-        "spark.sql.streaming.stateStore.providerClass": (
-            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
-        ),
-        "spark.sql.shuffle.partitions": "1",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    }
-    before = {name: spark.conf.get(name, None) for name in settings}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    assert spark.streams.active is not None
-    yield spark
-    for name, old in before.items():
-        spark.conf.unset(name) if old is None else spark.conf.set(name, old)
+    with applied(spark, FEW_ROWS | ROCKSDB):
+        assert spark.streams.active is not None
+        yield spark
 
 
 @pytest.fixture(scope="module")

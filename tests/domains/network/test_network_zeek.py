@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession, functions as F
+from support.settings import FEW_ROWS
 
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.domains.network import gold, silver
 from streaming_lakehouse.domains.network.pipeline import flows, requests
 from streaming_lakehouse.layers.validation import validate
@@ -46,17 +48,8 @@ def judged(spark: SparkSession, log: str, table: Silver) -> DataFrame:
 @pytest.fixture(scope="module")
 def spark(spark: SparkSession) -> Iterator[SparkSession]:
     """Few rows under many expressions: code made for them costs more than it saves."""
-    settings = {
-        "spark.sql.shuffle.partitions": "1",
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    }
-    before = {name: spark.conf.get(name, None) for name in settings}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    yield spark
-    for name, old in before.items():
-        spark.conf.unset(name) if old is None else spark.conf.set(name, old)
+    with applied(spark, FEW_ROWS):
+        yield spark
 
 
 @pytest.fixture(scope="module")

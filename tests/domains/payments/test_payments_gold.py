@@ -12,25 +12,23 @@ from typing import Any
 import pytest
 from oracle import payments_gold as reference
 from pyspark.sql import DataFrame, SparkSession
+from support.settings import ROCKSDB
 
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.domains.payments import gold, silver
 from streaming_lakehouse.domains.payments.events import SCHEMA, generate
 
 NOON = datetime(2026, 1, 1, 12)
-PROVIDER = "spark.sql.streaming.stateStore.providerClass"
-ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 ROWS, SEED = 12_000, 41
 
 
 @pytest.fixture
 def rocksdb(spark: SparkSession) -> Iterator[None]:
     """What `transformWithState` needs: the engine sets it for every run."""
-    before = spark.conf.get(PROVIDER)
-    spark.conf.set(PROVIDER, ROCKSDB)
-    # Without a query before, a batch finds no state store coordinator: the session starts it with its query manager.
-    assert spark.streams is not None
-    yield
-    spark.conf.set(PROVIDER, before)
+    with applied(spark, ROCKSDB):
+        # Before the first query a batch finds no state store coordinator: it is started with the query manager.
+        assert spark.streams is not None
+        yield
 
 
 def transactions(spark: SparkSession, *rows: dict[str, Any]) -> DataFrame:
