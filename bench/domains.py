@@ -2,25 +2,21 @@
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from implementations import HERE, environment
-from run import RESULTS, commit, machine
+from implementations import HERE, LAYERS, STEP, environment
+from run import RESULTS, provenance, written_by
+from topics import SEED
 
 from streaming_lakehouse.local.broker import Broker
 from streaming_lakehouse.pipeline.discovery import pipeline_names
-
-SEED = 7
-_STEP = re.compile(r"^\S+ (\w+\.\w+): done: ([\d,]+) rows? in [\d,]+ batch(?:es)?, ([\d.]+) s\b", re.MULTILINE)
 
 
 def fill(servers: str, pipeline: str, events: int) -> None:
@@ -39,13 +35,12 @@ def measure(servers: str, pipeline: str, work: Path, number: int) -> dict[str, A
     figures = json.loads(subprocess.run(meter, env=environment(), stdout=subprocess.PIPE, check=True).stdout)
     reported = errors.read_text(errors="replace")
     assert figures["exit_status"] == 0, reported[-2000:]
-    steps = {step: (int(rows.replace(",", "")), float(seconds)) for step, rows, seconds in _STEP.findall(reported)}
-    read = sum(rows for step, (rows, _) in steps.items() if step.startswith("bronze."))
+    steps = STEP.findall(reported)
     return {
-        "events": read,
+        "events": sum(int(rows.replace(",", "")) for layer, _, rows, _ in steps if layer == "bronze"),
         "wall_s": figures["wall_s"],
         "cpu_s": figures["cpu_s"],
-        "steps_s": {step: seconds for step, (_, seconds) in steps.items()},
+        "steps_s": {f"{layer}.{table}": float(seconds) for layer, table, _, seconds in steps},
     }
 
 
@@ -58,11 +53,8 @@ def rows(runs: list[dict[str, Any]]) -> Iterator[str]:
         own = list(group)
         events, wall, cpu = (median(run[name] for run in own) for name in ("events", "wall_s", "cpu_s"))
         seconds = {step: median(run["steps_s"][step] for run in own) for step in own[0]["steps_s"]}
-        layers = {
-            layer: max(seconds[step] for step in seconds if step.startswith(layer))
-            for layer in ("bronze", "silver", "gold")
-        }
-        shares = " | ".join(f"{layer / sum(layers.values()):.0%}" for layer in layers.values())
+        layers = [max(seconds[step] for step in seconds if step.startswith(layer)) for layer in LAYERS]
+        shares = " | ".join(f"{layer / sum(layers):.0%}" for layer in layers)
         longest = sorted((step for step in seconds if step.startswith("gold")), key=lambda step: -seconds[step])[:3]
         named = ", ".join(f"{step.removeprefix('gold.')} {seconds[step]:.1f} s" for step in longest)
         yield (
@@ -74,12 +66,10 @@ def rows(runs: list[dict[str, Any]]) -> Iterator[str]:
 def write(results: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "domains.json").write_text(json.dumps(results, indent=1) + "\n")
-    about = results["machine"]
     heading = [
         "# Pipelines",
         "",
-        f"Written by `bench/domains.py`: started {results['started_at']}, commit {results['commit']}, "
-        f"{about['cores']} cores, Java {about['java']}, pyspark {about['pyspark']}. "
+        f"{written_by('bench/domains.py', results)} "
         f"Repetitions: {results['repetitions']}, of which the medians; each a new process, which starts Spark too.",
         "",
         "| pipeline | events | wall, s | CPU, s | events/s | events per CPU s | bronze | silver | gold "
@@ -95,8 +85,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000, metavar="N", help="in each topic of a pipeline")
     parser.add_argument("--repetitions", type=int, default=3, metavar="N")
     chosen = parser.parse_args()
-    results: dict[str, Any] = {"started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "commit": commit()}
-    results |= {"machine": machine(), "repetitions": chosen.repetitions, "runs": []}
+    results: dict[str, Any] = {**provenance(), "repetitions": chosen.repetitions, "runs": []}
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder, Broker(Path(folder) / "broker") as broker:
         for pipeline in chosen.pipelines:
             fill(broker.bootstrap_servers, pipeline, chosen.events)

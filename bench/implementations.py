@@ -19,7 +19,8 @@ from streaming_lakehouse.local.java import java_home
 HERE = Path(__file__).parent
 LAYERS = ("bronze", "silver", "gold")
 IMPLEMENTATIONS = ("ours", "handwritten", "defaults", "duckdb")
-_STEP = re.compile(r"^\S+ (\w+)\.\w+: done: [\d,]+ rows? in [\d,]+ batch(?:es)?, ([\d.]+) s\b", re.MULTILINE)
+# The line of a step that has ended: its layer, table, rows and seconds.
+STEP = re.compile(r"^\S+ (\w+)\.(\w+): done: ([\d,]+) rows? in [\d,]+ batch(?:es)?, ([\d.]+) s\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _layers(trial: Trial, output: str, errors: str) -> dict[str, float]:
         reported = json.loads(output.splitlines()[-1])
         return {layer: reported[layer] for layer in LAYERS}
     layers = dict.fromkeys(LAYERS, 0.0)
-    for layer, seconds in _STEP.findall(errors):
+    for layer, _, _, seconds in STEP.findall(errors):
         # The gold tables run in parallel and start at the same time: gold takes as long as its longest.
         layers[layer] = max(layers[layer], float(seconds))
     return {layer: round(seconds, 3) for layer, seconds in layers.items()}

@@ -21,7 +21,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 from implementations import environment
-from run import RESULTS, commit, machine
+from run import RESULTS, provenance, written_by
 
 from streaming_lakehouse.local.broker import Broker, create_topic
 
@@ -130,11 +130,9 @@ def write(results: dict[str, Any]) -> None:
         f"| {found['max_ms']:,} |"
         for name, found in results["triggers"].items()
     ]
-    machine = results["machine"]
     (RESULTS / "latency.md").write_text(
         "# Latency of the hot path\n\n"
-        f"Written by `bench/latency.py`: started {results['started_at']}, commit {results['commit']}, "
-        f"{machine['cores']} cores, Java {machine['java']}, pyspark {machine['pyspark']}. "
+        f"{written_by('bench/latency.py', results)} "
         f"{results['rate']:,} events per second over loopback, each with an alert; "
         f"after {WARM_UP_SECONDS} s of warm-up.\n\n"
         "| | trigger | events | p50, ms | p99, ms | max, ms |\n|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
@@ -146,8 +144,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000, metavar="N", help="after the warm-up, with each trigger")
     parser.add_argument("--rate", type=int, default=500, metavar="N", help="events per second")
     chosen = parser.parse_args()
-    results: dict[str, Any] = {"started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "commit": commit()}
-    results |= {"machine": machine(), "rate": chosen.rate, "triggers": {}}
+    results: dict[str, Any] = {**provenance(), "rate": chosen.rate, "triggers": {}}
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder, Broker(Path(folder) / "broker") as broker:
         for name in TRIGGERS:
             found = measure(broker.bootstrap_servers, Path(folder), name, chosen.events, chosen.rate)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Producer
 from implementations import environment
 from latency import TIMEOUT_SECONDS, reading
-from run import RESULTS, commit, machine
+from run import RESULTS, provenance, written_by
 from verification import GOLD
 
 from streaming_lakehouse.local.broker import Broker, create_topic
@@ -138,13 +138,11 @@ def measure(implementation: str, servers: str, work: Path, rate: int, chosen: ar
 def write(results: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "live.json").write_text(json.dumps(results, indent=1) + "\n")
-    about = results["machine"]
     lines = [
         "# Live",
         "",
-        f"Written by `bench/live.py`: started {results['started_at']}, commit {results['commit']}, "
-        f"{about['cores']} cores, Java {about['java']}, pyspark {about['pyspark']}. {results['warm_up_s']} s of "
-        f"warm-up, then {results['seconds']} s of events. Seconds from an event's time to the commit with its row.",
+        f"{written_by('bench/live.py', results)} {results['warm_up_s']} s of warm-up, "
+        f"then {results['seconds']} s of events. Seconds from an event's time to the commit with its row.",
         "",
         "| events/s | | repetition | silver p50 | p99 | gold p50 | p99 | CPU s a minute | silver commits, s apart |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -168,8 +166,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180, metavar="SECONDS", help="measured, after the warm-up")
     parser.add_argument("--drain", type=float, default=20, metavar="SECONDS", help="to wait for the last rows")
     chosen = parser.parse_args()
-    results: dict[str, Any] = {"started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "commit": commit()}
-    results |= {"machine": machine(), "warm_up_s": chosen.warm_up, "seconds": chosen.seconds, "runs": []}
+    results: dict[str, Any] = {**provenance(), "warm_up_s": chosen.warm_up, "seconds": chosen.seconds, "runs": []}
     with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder, Broker(Path(folder) / "broker") as broker:
         for repetition in range(1, chosen.repetitions + 1):
             for rate in chosen.rates:

@@ -108,6 +108,20 @@ def commit() -> str:
     return subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
+def provenance() -> dict[str, Any]:
+    """When, of which commit and where results are measured."""
+    return {"started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "commit": commit(), "machine": machine()}
+
+
+def written_by(script: str, results: Mapping[str, Any]) -> str:
+    """The first sentence below the heading of results with a `provenance`."""
+    about = results["machine"]
+    return (
+        f"Written by `{script}`: started {results['started_at']}, commit {results['commit']}, {about['cores']} cores, "
+        f"Java {about['java']}, pyspark {about['pyspark']}."
+    )
+
+
 def latest_results() -> Path:
     files = sorted(RESULTS.glob("*cores.json"), key=lambda file: file.stat().st_mtime)
     if not files:
