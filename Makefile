@@ -18,7 +18,7 @@ help:
 	@echo "make combinations     run the combinations and write docs/combinations.md"
 	@echo "make bench            side by side with hand-written pipelines (more than an hour)"
 	@echo "make bench-domains    events a second of every pipeline, and the share of each step (half an hour)"
-	@echo "make bench-live       rows in gold seconds after they happen, beside a hand-written pipeline (two hours)"
+	@echo "make bench-live       rows in gold seconds after they happen, beside hand-written ones (three hours)"
 	@echo "make requirements     pin requirements-dev.txt from pyproject.toml"
 	@echo "make clean            remove what the above created here"
 

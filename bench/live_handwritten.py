@@ -1,6 +1,8 @@
-"""The weather pipeline by hand, as a live one: five queries that run until SIGTERM, on our session.
+"""The weather pipeline by hand, as a live one: five queries that run until SIGTERM.
 
 from_json, a filter, Spark's own deduplication, Delta's own sink, and three gold queries: no quarantine, no reasons.
+On our session, and with what helped it there: a pause between the batches of gold, and one file a batch. With
+`--defaults` on Spark's and Delta's own configuration, without either.
 """
 
 import argparse
@@ -8,15 +10,15 @@ import signal
 import threading
 from pathlib import Path
 
-from handwritten import ENVELOPE, FIELDS, RANGES, TABLE, alerts, our_session, per_window
+from handwritten import ENVELOPE, FIELDS, RANGES, TABLE, alerts, default_session, our_session, per_window
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
 
 class LiveWeather:
-    """All queries below one root, each with the default trigger: the next batch starts when the last one has ended."""
+    """All queries below one root. `is_tuned` is how they run best on our session, else each has Spark's defaults."""
 
-    def __init__(self, spark: SparkSession, root: Path) -> None:
-        self.spark, self.root = spark, root
+    def __init__(self, spark: SparkSession, root: Path, *, is_tuned: bool) -> None:
+        self.spark, self.root, self.is_tuned = spark, root, is_tuned
 
     def start(self, servers: str, topic: str) -> None:
         """Each query once the table that it reads is there."""
@@ -51,7 +53,11 @@ class LiveWeather:
 
     def _append(self, rows: DataFrame, layer: str, table: str) -> None:
         checkpoint = str(self.root / "_checkpoints" / layer / table)
-        rows.writeStream.format("delta").option("checkpointLocation", checkpoint).start(str(self.root / layer / table))
+        rows = rows.coalesce(1) if self.is_tuned else rows
+        writer = rows.writeStream.format("delta").option("checkpointLocation", checkpoint)
+        if self.is_tuned and layer == "gold":
+            writer = writer.trigger(processingTime="2 seconds")
+        writer.start(str(self.root / layer / table))
 
 
 def main() -> None:
@@ -59,11 +65,12 @@ def main() -> None:
     parser.add_argument("--bootstrap-servers", required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--defaults", action="store_true", help="Spark's and Delta's own configuration")
     chosen = parser.parse_args()
     stop = threading.Event()
-    spark = our_session()
+    spark = default_session() if chosen.defaults else our_session()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    LiveWeather(spark, chosen.root).start(chosen.bootstrap_servers, chosen.topic)
+    LiveWeather(spark, chosen.root, is_tuned=not chosen.defaults).start(chosen.bootstrap_servers, chosen.topic)
     while not stop.wait(0.5):
         for query in spark.streams.active:
             if error := query.exception():
