@@ -42,3 +42,11 @@ def test_a_required_setting_that_cannot_be_changed_is_refused_by_name(spark: Spa
     session._require_setting(spark, name, str(spark.conf.get(name)))
     with pytest.raises(LakehouseError, match=f"setting {name} is file:.* cannot be changed by a run, which needs here"):
         session._require_setting(spark, name, "here")
+
+
+def test_a_local_session_has_no_settings_of_yarn_and_mapreduce(spark: SparkSession) -> None:
+    """Spark copies Hadoop's configuration for each plan, and sends it with each task."""
+    configuration = spark._jsparkSession.sessionState().newHadoopConf()  # type: ignore[attr-defined]
+    for prefix in ("yarn.", "mapreduce."):
+        assert configuration.getPropsWithPrefix(prefix).size() < 10, prefix
+    assert configuration.getPropsWithPrefix("fs.").size() > 10

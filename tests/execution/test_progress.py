@@ -93,6 +93,33 @@ def test_where_the_records_of_a_batch_went_is_logged() -> None:
     assert "silver: 1,205 valid, 3 quarantined, 3 duplicates, 1 late" in board.file.getvalue()
 
 
+def test_the_latency_is_that_of_the_mean_event_to_the_end_of_its_batch() -> None:
+    """And the longest batch bounds it. What an archive's events have is no latency."""
+    progress = ProgressReporter(("silver", "gold.alerts"), Console(file=io.StringIO()))
+    batches = (("silver", 4, None), ("gold.alerts", 2, "00:00:07.500"), ("gold.alerts", 3, "20:00:00"))
+    for step, seconds, mean in batches:
+        query = Query(source(10))
+        query.lastProgress |= {
+            "batchId": progress.states[step].last_batch + 1,
+            "timestamp": f"2026-01-01T00:00:1{seconds}.000Z",
+            "durationMs": {"addBatch": 100, "triggerExecution": 1_000 * seconds},
+            "eventTime": {"avg": f"2026-01-01T{mean}Z", "max": "2026-01-01T00:00:09Z"} if mean else {},
+        }
+        progress.update(step, query)  # type: ignore[arg-type]
+        board = Console(file=io.StringIO(), width=80)
+        board.print(progress._board())
+        assert isinstance(board.file, io.StringIO)
+        shown = board.file.getvalue()
+        # Started at 00:00:12, took 2 s: 14 - 7.5 = 6.5 s.
+        expected = "gold.alerts: 6.5 s from event to commit; longest batch: silver, 4.0 s"
+        assert (expected in shown) == (mean == "00:00:07.500"), shown
+    assert lines(progress) == [
+        "silver: batch 0: 10 rows, 10 rows/s",
+        "gold.alerts: batch 0: 10 rows, 10 rows/s, 6.5 s after the events",
+        "gold.alerts: batch 1: 10 rows, 10 rows/s",
+    ]
+
+
 def test_the_initial_watermark_is_not_logged() -> None:
     """Spark's is 1970-01-01."""
     progress = reporter()

@@ -21,11 +21,15 @@ from rich.console import Console
 
 from streaming_lakehouse import session
 from streaming_lakehouse.checkpointing import metadata
+from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.signals import stop_on_signals
 from streaming_lakehouse.execution.supervisor import Supervisor
+from streaming_lakehouse.pipeline import Gold, State
+from streaming_lakehouse.pipeline.discovery import load_pipeline, pipeline_names
 
 TIMEOUT_SECONDS = 30
 HOURLY = "gold.weather_device_hourly"
@@ -292,3 +296,23 @@ def test_checkpoints_of_version_0_1_are_refused_with_the_commands_to_rename_them
 
 def row_counts(lake: Path) -> dict[str, int]:
     return {str(log.parent.relative_to(lake)): DeltaTable(log.parent).count() for log in lake.glob("*/*/_delta_log")}
+
+
+def test_with_the_default_trigger_gold_tables_with_state_pause_between_batches() -> None:
+    """Of every pipeline; all other steps, and all with another trigger, have the run's."""
+    triggers: dict[str, set[str]] = {}
+    for trigger in ("default", "available-now", "1 second"):
+        for name in pipeline_names():
+            plan = RunPlan(load_pipeline(name), Storage(root=Path()), "kafka", {}, parse_trigger(trigger), ())
+            for step in plan.steps:
+                keeps_state = isinstance(step.makes, Gold) and step.makes.state is not State.NONE
+                kind = f"{trigger}, {'state' if keeps_state else 'no state'}"
+                triggers.setdefault(kind, set()).add(plan.query_config(step).trigger.text)
+    assert triggers == {
+        "default, no state": {"default"},
+        "default, state": {"2 seconds"},
+        "available-now, no state": {"available-now"},
+        "available-now, state": {"available-now"},
+        "1 second, no state": {"1 second"},
+        "1 second, state": {"1 second"},
+    }

@@ -38,3 +38,12 @@ def latest_version(table: Path) -> int | None:
 def actions(text: str) -> Iterator[dict[str, Any]]:
     """The actions of a commit, from the text of its file."""
     return map(json.loads, text.splitlines())
+
+
+def added_bytes(table: Path) -> int:
+    """The size of the files that the latest commit has added; 0 for a table without a commit."""
+    version = latest_version(table)
+    if version is None:
+        return 0
+    found = actions(commit(table, version).read_text())
+    return sum(int(each["add"]["size"]) for each in found if "add" in each)

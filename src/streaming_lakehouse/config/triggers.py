@@ -73,3 +73,7 @@ def _check_bounds(words: str, argument: str, number: str, unit: int) -> None:
         raise LakehouseError(f"trigger {words[:60]!r}: the interval is too long; give a year, 8784 hours, at most")
     if int(number) * unit < (MIN_REAL_TIME_MS if argument == "realTime" else 1):
         raise LakehouseError(f"trigger {words!r}: the interval is too short; {_HINTS[argument]}")
+
+
+# What `default` means for a gold table with state.
+WITH_STATE = parse_trigger("2 seconds")

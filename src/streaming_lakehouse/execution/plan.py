@@ -8,9 +8,9 @@ from functools import cached_property
 
 from streaming_lakehouse.config.options import options_of, shared_options
 from streaming_lakehouse.config.storage import Storage, Table
-from streaming_lakehouse.config.triggers import Trigger
+from streaming_lakehouse.config.triggers import WITH_STATE, Trigger
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
-from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Pipeline
+from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Pipeline, State
 from streaming_lakehouse.pipeline.steps import Step, select_steps
 from streaming_lakehouse.sinks import DEFAULT_SINK, OUTPUT_MODES, QueryConfig, Sink, WriteRequest, get_sink
 from streaming_lakehouse.sources import ReadRequest, Source, get_source
@@ -101,7 +101,17 @@ class RunPlan:
 
     def query_config(self, step: Step) -> QueryConfig:
         name = f"{self.pipeline.name}.{step.name}"
-        return QueryConfig(name, self.checkpoint(step), self.trigger, self.output_mode(step))
+        return QueryConfig(name, self.checkpoint(step), self._trigger(step), self.output_mode(step))
+
+    def _trigger(self, step: Step) -> Trigger:
+        """The trigger of a step's query: that of the run, but for gold tables with state in a live run.
+
+        When a batch has moved the watermark and no new rows are there, Spark runs a batch without rows, for the windows
+        that have closed. At once, such batches were every second one and took the processors from the layers before:
+        an event was in gold later than with a pause, after which there most often are new rows.
+        """
+        keeps_state = isinstance(step.makes, Gold) and step.makes.state is not State.NONE
+        return WITH_STATE if keeps_state and self.trigger.kind == "default" else self.trigger
 
     def write_request(self, step: Step) -> WriteRequest:
         """What the sink is asked to write for a gold table, or for the hot path."""

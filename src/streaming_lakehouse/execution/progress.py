@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,9 @@ from rich.table import Table
 
 from streaming_lakehouse.layers.counts import BatchCounts
 
+# Of events that are older a run is catching up, or reads an archive.
+_MAX_LATENCY = timedelta(hours=1)
+
 
 @dataclass
 class StepProgress:
@@ -30,6 +34,8 @@ class StepProgress:
     last_batch: int = -1
     last_progress_at: str = ""
     rows_per_second: float = 0.0
+    batch_seconds: float = 0.0  # of the latest batch with rows
+    latency: timedelta | None = None
     backlog: str = ""
     watermark: str = ""
     late_drops: int = 0
@@ -166,6 +172,9 @@ class ProgressReporter:
             rate = progress["processedRowsPerSecond"] * rows / counted if rows else 0.0
         state.rows += rows
         state.batches += rows > 0
+        if rows:
+            state.batch_seconds = _duration(progress).total_seconds()
+            state.latency = _latency(progress)
         state.rows_per_second = rate or state.rows_per_second
         lag = self.read_lag(step, state.end_offsets) if is_latest else None
         state.backlog = (_backlog(progress) if lag is None else _records(lag)) or state.backlog
@@ -177,6 +186,7 @@ class ProgressReporter:
             parts = [_rows(rows) + _by_source(read) + _in_brackets(counts), f"{state.rows_per_second:,.0f} rows/s"]
             parts += [f"{state.backlog} behind"] if state.backlog else []
             parts += [f"watermark {state.watermark}"] if state.watermark else []
+            parts += [f"{state.latency.total_seconds():.1f} s after the events"] if state.latency else []
             self._log(f"{step}: batch {state.last_batch}: {', '.join(parts)}")
 
     def _log(self, text: str) -> None:
@@ -186,9 +196,21 @@ class ProgressReporter:
                 self._console.print(f"{stamp} {text}", highlight=False, soft_wrap=True)
 
     def _board(self) -> Group:
-        """The table, and below it where silver's records went: beside it there is no room for that."""
+        """The table, and below it where silver's records went, and the latency: beside it there is no room for that."""
         counts = [f"{step}: {state.counts}" for step, state in self.states.items() if state.counts]
-        return Group(self._table(), *counts)
+        return Group(self._table(), *counts, *self._latency())
+
+    def _latency(self) -> list[str]:
+        """The latency of the step that is last to have an event, and what bounds it."""
+        latencies = {step: state.latency for step, state in self.states.items() if state.latency}
+        if not latencies:
+            return []
+        last = max(latencies, key=lambda step: latencies[step])
+        longest = max(self.states, key=lambda step: self.states[step].batch_seconds)
+        return [
+            f"{last}: {latencies[last].total_seconds():.1f} s from event to commit; "
+            f"longest batch: {longest}, {self.states[longest].batch_seconds:.1f} s"
+        ]
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -265,6 +287,22 @@ def _watermark(progress: Any) -> str:
     """The watermark, or nothing while it is Spark's initial one, 1970-01-01."""
     watermark: str = (progress["eventTime"] or {}).get("watermark", "")
     return "" if watermark.startswith("1970-01-01T00:00:00") else watermark
+
+
+def _latency(progress: Any) -> timedelta | None:
+    """From the mean time of a batch's events to its end; None for events of the past, and where Spark has no times.
+
+    Spark has the times of queries with a watermark, which gold's are.
+    """
+    mean = (progress["eventTime"] or {}).get("avg")
+    if mean is None:
+        return None
+    latency = datetime.fromisoformat(progress["timestamp"]) + _duration(progress) - datetime.fromisoformat(mean)
+    return latency if timedelta() < latency < _MAX_LATENCY else None
+
+
+def _duration(progress: Any) -> timedelta:
+    return timedelta(milliseconds=progress["durationMs"].get("triggerExecution", 0))
 
 
 def _count_source_scans(query: StreamingQuery) -> dict[str, int]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 MAX_ROWS_PER_PARTITION = 10_000
+MAX_ROWS_IN_ONE_FILE = 20_000
 _POSITION_BITS = 33  # of `monotonically_increasing_id`; those above number the partition
 _RECORD_IDS = T.ArrayType(T.StructType([RECORD[name] for name in RECORD_ID])).simpleString()
 
@@ -72,7 +73,9 @@ class SmallBatch:
         violations = {name: int((is_valid_row & self._flags(f"violates_{name}")).sum()) for name in self.monitored}
         reasons = {ON_TIME: self._ids(is_late), FIRST_DELIVERY: self._ids(is_duplicate)}
         latest = int(accepted.time_us.max()) if accepted.size else None
-        return JudgedBatch(_with_reasons(rows, reasons), counts, violations, latest), accepted
+        # Each task prepares Delta's statistics anew, which takes longer than writing a few thousand rows.
+        written = rows.coalesce(1) if self.table.num_rows <= MAX_ROWS_IN_ONE_FILE else rows
+        return JudgedBatch(_with_reasons(written, reasons), counts, violations, latest), accepted
 
     def _has_earlier_record(self, keys: Keys, is_on_time: Flags) -> Flags:
         """True for each row on time whose event has an earlier record in the batch."""
