@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -427,6 +428,13 @@ def test_a_table_that_cannot_be_read(spark: SparkSession, tmp_path: Path, capsys
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(output_of((command, "--help"), capsys).split())
+
+
+def test_help_has_a_whole_sentence_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = output_of(("--help",), capsys).partition("Commands:")[2]
+    commands = re.findall(r"^  [a-z]+ .*(?:\n {4,}.*)*", listed, re.MULTILINE)
+    assert len(commands) > 5
+    assert all(command.endswith(".") and not command.endswith("...") for command in commands), listed
 
 
 def test_help_of_run_lists_pipelines_sources_and_sinks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,8 +53,14 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C has ended
 
 
-class InterruptibleGroup(TyperGroup):
-    """The command as a whole: Ctrl-C ends it with one line."""
+class Group(TyperGroup):
+    """The command as a whole: Ctrl-C ends it with one line, and its help has each command's whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for command in self.commands.values():
+            words = " ".join((command.help or "").split())
+            command.short_help = words.partition(". ")[0].removesuffix(".") + "."
+        super().format_commands(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -65,7 +71,7 @@ class InterruptibleGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=InterruptibleGroup,
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -156,16 +162,17 @@ def check(
 
     declared, steps = load_pipeline(pipeline), tuple(step or ())
     plan = RunPlan(declared, Storage(root=Path()), source, {}, parse_trigger(trigger), steps, sink, mode)
-    works = True
-    for line, is_refused in describe_queries(plan, compute or detect_compute(), exactly_once=exactly_once):
+    described = list(describe_queries(plan, compute or detect_compute(), exactly_once=exactly_once))
+    is_refused = any(refused for _, refused in described)
+    over_connect = is_reached_over_connect()
+    if not is_refused and not over_connect:
+        mistakes.check(plan, get_session())  # before it says that a step works
+    for line, _ in described:
         typer.echo(line)
-        works = works and not is_refused
-    if not works:
+    if is_refused:
         raise LakehouseError("this does not work: see the lines above")
-    if is_reached_over_connect():
+    if over_connect:
         typer.echo("expectations and transforms are not checked over Connect: each run checks its own", err=True)
-        return
-    mistakes.check(plan, get_session())
 
 
 @app.command()
