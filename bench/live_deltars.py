@@ -1,7 +1,7 @@
-"""The limit of what is possible: live weather in one Python process, with librdkafka, PyArrow and delta-rs.
+"""A lower bound without Spark: live weather in one Python process, with librdkafka, PyArrow and delta-rs.
 
 Bronze, silver and the alerts of single readings, one commit each a batch. It has no checkpoint, no quarantine and no
-windows, knows the keys of its own life only, and writes what it read twice after a restart.
+windows, deduplicates within one process only, and reads the topic from its start again after a restart.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """The weather pipeline by hand, as a live one: five queries that run until SIGTERM.
 
 from_json, a filter, Spark's own deduplication, Delta's own sink, and three gold queries: no quarantine, no reasons.
-On our session, and with what helped it there: a pause between the batches of gold, and one file a batch. With
-`--defaults` on Spark's and Delta's own configuration, without either.
+On our session, with a pause between the batches of gold, and one file a batch of bronze and silver. With `--defaults`
+on Spark's and Delta's own configuration, without either.
 """
 
 import argparse
@@ -53,7 +53,8 @@ class LiveWeather:
 
     def _append(self, rows: DataFrame, layer: str, table: str) -> None:
         checkpoint = str(self.root / "_checkpoints" / layer / table)
-        rows = rows.coalesce(1) if self.is_tuned else rows
+        if self.is_tuned and layer in ("bronze", "silver"):
+            rows = rows.coalesce(1)
         writer = rows.writeStream.format("delta").option("checkpointLocation", checkpoint)
         if self.is_tuned and layer == "gold":
             writer = writer.trigger(processingTime="2 seconds")

@@ -191,6 +191,9 @@ def local_conf(*, cores: int, memory_mib: int) -> dict[str, str]:
         "spark.sql.codegen.cache.maxEntries": "1000",
         # Each action's plan is made into text for the UI, which took a tenth of a small batch's time.
         "spark.sql.ui.explainMode": "simple",
+        # For each function of a plan pyspark looks for its caller, for the end of messages, of which we show the first
+        # line. It took a third of the time to make silver's plan.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.ui.enabled": os.environ.get("LAKEHOUSE_SPARK_UI", "false"),
         "spark.ui.showConsoleProgress": "false",
         # Options that match show as (redacted) in plans, logs and the UI; Spark's own pattern misses SASL.

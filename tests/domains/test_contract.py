@@ -30,7 +30,6 @@ from streaming_lakehouse.layers import gold as gold_layer
 from streaming_lakehouse.pipeline import Gold, Pipeline, Silver
 from streaming_lakehouse.pipeline.discovery import load_pipeline, pipeline_names
 from streaming_lakehouse.pipeline.synthetic import FaultRates, generate_records
-from streaming_lakehouse.sinks import delta
 
 ROOT = Path(__file__).parents[2]
 ROWS = 9_000
@@ -65,10 +64,7 @@ def lake(
     landing = {"path": str(folder / "landing")}
     for bronze in pipeline.bronze:
         publish(PublishJob(bronze, 3, 0, ROWS, {**landing, **RATES}), "files")
-    with pytest.MonkeyPatch.context() as patch:
-        # As in a live run after a small batch: one task has the state of all partitions.
-        patch.setattr(delta.BatchWriter, "_in_one_file_if_small", lambda self, rows, table: rows.coalesce(1))
-        run_pipeline(folder / "lake", "files", landing, pipeline=pipeline.name)
+    run_pipeline(folder / "lake", "files", landing, pipeline=pipeline.name)
     yield Lake(pipeline, folder / "lake", folder / "landing")
 
 

@@ -16,18 +16,20 @@ from support.weather import WEATHER
 
 from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.layers import small_batch
+from streaming_lakehouse.layers import recent_keys, silver as silver_layer, small_batch
 from streaming_lakehouse.layers.counts import BatchCounts
 from streaming_lakehouse.layers.silver import SilverTables, SilverWriter
 from streaming_lakehouse.layers.validation import check_reserved_columns, validate
-from streaming_lakehouse.pipeline.expectations import expect, expect_or_fail, expect_or_quarantine
+from streaming_lakehouse.pipeline.expectations import expect, expect_not_ahead, expect_or_fail, expect_or_quarantine
 from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources.envelope import BRONZE
 
 NOON = datetime(2026, 1, 1, 12)
 ARRIVAL = datetime(2026, 1, 2)
 
-READINGS = WEATHER.silver[0]
+# Weather's silver with half of its fields, of which each batch here makes the plan anew.
+_FIELDS = T.StructType([WEATHER.silver[0].schema[name] for name in ("event_id", "device", "time", "temperature_c")])
+READINGS = replace(WEATHER.silver[0], schema=_FIELDS, expectations=(expect_not_ahead(),))
 Reading = tuple[str | None, datetime | None]
 
 
@@ -54,6 +56,7 @@ class Lake:
         replayed_batch = self.latest_batch if is_after_crash else None
         writer = SilverWriter(silver, self.tables, str(self.checkpoint), replayed_batch)
         writer.on_batch = self.counts.__setitem__
+        self.writer = writer
 
         def write(records: DataFrame, batch_id: int) -> None:
             self.latest_batch = batch_id
@@ -130,6 +133,30 @@ def test_small_and_large_batches_are_judged_alike(
     reasons = {reason for _, failed in quarantine for reason in failed}
     assert reasons == {"event_id_is_present", "is_on_time", "is_first_delivery"}
     assert (lakes["in turn"].silver(), lakes["in turn"].quarantine()) == (silver, quarantine)
+
+
+def test_after_a_backlog_small_batches_are_judged_in_the_driver_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the keys since the watermark are too many Spark judges, and no duplicate is missed on the way back."""
+    for module in (silver_layer, recent_keys):
+        monkeypatch.setattr(module, "MAX_KEYS", 3)
+    write, has_keys = lake.started(), []
+    backlog = [(name, NOON) for name in "abcd"]
+    for number, readings in enumerate(
+        (
+            backlog,
+            [("a", NOON), ("e", NOON + timedelta(hours=1))],
+            [("f", NOON + timedelta(hours=3))],
+            [("f", NOON + timedelta(hours=3)), ("g", NOON + timedelta(hours=3)), ("b", NOON)],
+        )
+    ):
+        write(lake.batch(*readings, first_offset=10 * number), number)
+        has_keys.append(lake.writer.recent is not None)
+    # After the third batch the watermark is at 13:00, behind which the backlog is.
+    assert has_keys == [True, False, False, True]
+    assert [name for name, _ in lake.silver()] == [*"abcdefg"]
+    assert lake.quarantine() == [(10, ["is_first_delivery"]), (30, ["is_first_delivery"]), (32, ["is_on_time"])]
 
 
 def reading(draw: random.Random, hour: int) -> Reading:

@@ -1,4 +1,4 @@
-"""A batch is written once, in few files: by path and in a catalog, over our commits and over those of version 0.1."""
+"""A batch is written once: by path and in a catalog, over our commits and over those of version 0.1; and a stop."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming_lakehouse.checkpointing import delta_log, metadata
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.sinks import QueryConfig
-from streaming_lakehouse.sinks.delta import Batch, BatchWriter, _write_unless_stopped, for_each_batch, read, write_batch
+from streaming_lakehouse.sinks.delta import Batch, _write_unless_stopped, for_each_batch, read, write_batch
 
 NAME = "`spark_catalog`.`default`.`replayed_batches`"
 
@@ -59,28 +58,6 @@ def test_a_batch_of_version_0_1_is_found_by_its_transaction(spark: SparkSession,
     assert ids(spark, table) == [0, 7, 8]
 
 
-def files_of_latest_commit(table: Path) -> int:
-    version = delta_log.latest_version(table)
-    assert version is not None
-    return sum("add" in action for action in delta_log.actions(delta_log.commit(table, version).read_text()))
-
-
-def test_a_batch_is_one_file_if_the_batch_before_was_small(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first one of a process is written as it is, and so is one after a large batch."""
-    path, table = tmp_path / "table", Table("bronze", "files", path=str(tmp_path / "table"))
-    monkeypatch.setattr(metadata, "query_id", lambda checkpoint: "ours")
-    writer = BatchWriter(str(tmp_path / "checkpoint"), replayed_batch=None)
-    files = []
-    # Random numbers of 8 bytes do not compress: 300,000 of them take 2.4 MB.
-    for batch_id, rows_of_batch in enumerate((10, 10, 300_000, 10, 10)):
-        numbers = spark.range(rows_of_batch, numPartitions=2).selectExpr("cast(rand() * 9e18 AS bigint) AS id")
-        writer.write(numbers, table, batch_id)
-        files.append(files_of_latest_commit(path))
-    assert files == [2, 1, 1, 2, 1]
-
-
 def test_a_query_that_is_stopped_while_it_writes_ends_without_an_error(spark: SparkSession, tmp_path: Path) -> None:
     """Java's stack traces in the error's text would overflow the stack of the query's thread."""
     has_begun = threading.Event()
@@ -103,17 +80,21 @@ def test_a_query_that_is_stopped_while_it_writes_ends_without_an_error(spark: Sp
     assert query.status["message"] == "Stopped"
 
 
-def test_the_error_of_an_interrupted_batch_is_short(spark: SparkSession, tmp_path: Path) -> None:
-    """Any other error has all of its text."""
+def test_the_error_of_an_interrupted_batch_is_short(spark: SparkSession) -> None:
+    """Its first line stays. Any other error has all of its text, also ours that quotes such a word."""
 
-    def message(error: str) -> str:
+    def message(error: Exception) -> str:
         def write(batch: DataFrame, batch_id: int) -> None:
-            raise ValueError(error)
+            raise error
 
         with pytest.raises((ValueError, LakehouseError)) as raised:
             _write_unless_stopped(write, spark.range(1), 7)
         return str(raised.value)
 
-    assert message("a" * 9_000) == "a" * 9_000
-    interrupted = message("a" * 9_000 + "java.nio.channels.ClosedByInterruptException")
-    assert interrupted.startswith("batch 7 was interrupted; the next start writes it again") and len(interrupted) < 200
+    frames = "at java.nio.channels.ClosedByInterruptException\n" * 200
+    interrupted = message(ValueError(f"cannot write\n{frames}"))
+    assert interrupted.startswith("batch 7 was interrupted: cannot write (py4j.")
+    assert len(interrupted) < 200
+    assert message(ValueError("a" * 9_000)) == "a" * 9_000
+    ours = "2 rows violate the expectation 'words' (text <> 'InterruptedException')"
+    assert message(LakehouseError(ours)) == ours

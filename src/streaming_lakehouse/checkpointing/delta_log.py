@@ -40,10 +40,13 @@ def actions(text: str) -> Iterator[dict[str, Any]]:
     return map(json.loads, text.splitlines())
 
 
-def added_bytes(table: Path) -> int:
-    """The size of the files that the latest commit has added; 0 for a table without a commit."""
+def added_bytes(table: Path) -> int | None:
+    """The size of the files that the latest commit has added; None where it has none, or cannot be read."""
     version = latest_version(table)
     if version is None:
-        return 0
-    found = actions(commit(table, version).read_text())
-    return sum(int(each["add"]["size"]) for each in found if "add" in each)
+        return None
+    try:
+        added = [each["add"] for each in actions(commit(table, version).read_text()) if "add" in each]
+        return sum(int(each["size"]) for each in added) if added else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -14,7 +14,7 @@ _INTERVAL = rf"(\d+) ({'|'.join(_MILLISECONDS)})s?"
 MIN_REAL_TIME_MS = 5000  # spark.sql.streaming.realTimeMode.minBatchDuration
 _MAX_MS = 366 * 24 * 3_600_000  # a year; Spark's own bound, 2 ** 63 microseconds, is no useful limit
 _HINTS = {
-    "processingTime": 'use "default" for micro-batches without a pause',
+    "processingTime": 'use "default" for one micro-batch after the other',
     "continuous": 'it is the checkpoint interval, such as "continuous 1 second"',
     "realTime": 'it is the checkpoint interval, "real-time 5 seconds" at least',
 }
@@ -51,8 +51,9 @@ def parse_trigger(text: str) -> Trigger:
     """The trigger of `text`.
 
     `available-now` processes all available data and ends. `default` starts each micro-batch when the one before is
-    done; `"30 seconds"` starts one every 30 seconds. `"continuous 1 second"` and `"real-time 5 minutes"` have no
-    micro-batches: the interval is their checkpoint interval. Raises LakehouseError for anything else, and for an
+    done, for gold tables with state every 2 seconds at most; `"30 seconds"` starts one every 30 seconds.
+    `"continuous 1 second"` and `"real-time 5 minutes"` have no micro-batches: the interval is their checkpoint
+    interval. Raises LakehouseError for anything else, and for an
     interval that Spark would refuse later or that would never pass.
     """
     words = " ".join(text.split())
@@ -75,5 +76,5 @@ def _check_bounds(words: str, argument: str, number: str, unit: int) -> None:
         raise LakehouseError(f"trigger {words!r}: the interval is too short; {_HINTS[argument]}")
 
 
-# What `default` means for a gold table with state.
+# What `default` means for a gold table with state: see RunPlan.
 WITH_STATE = parse_trigger("2 seconds")

@@ -89,7 +89,9 @@ def describe_queries(plan: RunPlan, compute: str, *, exactly_once: bool) -> Iter
         query = query_spec(plan, step, compute)
         violated = violated_rules(query, exactly_once=exactly_once)
         if not violated:
-            yield f"{step}: {query}: works, {delivery_guarantee(query)}{_guarantee_scope(plan, step)}", False
+            guarantee, pause = f"{delivery_guarantee(query)}{_guarantee_scope(plan, step)}", plan.step_trigger(step)
+            every = f", a batch every {pause.text} at most" if pause != plan.trigger else ""
+            yield f"{step}: {query}: works, {guarantee}{every}", False
         for rule in violated:
             yield f"{step}: {query}: {rule.reason}; {rule.suggestion} [{rule.name}, {rule.reference}]", True
 

@@ -101,17 +101,19 @@ class RunPlan:
 
     def query_config(self, step: Step) -> QueryConfig:
         name = f"{self.pipeline.name}.{step.name}"
-        return QueryConfig(name, self.checkpoint(step), self._trigger(step), self.output_mode(step))
+        return QueryConfig(name, self.checkpoint(step), self.step_trigger(step), self.output_mode(step))
 
-    def _trigger(self, step: Step) -> Trigger:
-        """The trigger of a step's query: that of the run, but for gold tables with state in a live run.
+    def step_trigger(self, step: Step) -> Trigger:
+        """The trigger of a step's query: that of the run, but for gold tables with state and the trigger `default`.
 
         When a batch has moved the watermark and no new rows are there, Spark runs a batch without rows, for the windows
-        that have closed. At once, such batches were every second one and took the processors from the layers before:
-        an event was in gold later than with a pause, after which there most often are new rows.
+        that have closed. Without a pause every second batch was such a one, and used the CPU that bronze and silver
+        needed. After a pause there are new rows most often. In complete mode Spark runs no such batches.
         """
-        keeps_state = isinstance(step.makes, Gold) and step.makes.state is not State.NONE
-        return WITH_STATE if keeps_state and self.trigger.kind == "default" else self.trigger
+        runs_without_rows = (
+            step.layer == "gold" and step.state is not State.NONE and self.output_mode(step) != "complete"
+        )
+        return WITH_STATE if runs_without_rows and self.trigger.kind == "default" else self.trigger
 
     def write_request(self, step: Step) -> WriteRequest:
         """What the sink is asked to write for a gold table, or for the hot path."""

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from streaming_lakehouse.layers.counts import BatchCounts
 
-# Of events that are older a run is catching up, or reads an archive.
+# Older events mean that a run is catching up, or reads an archive.
 _MAX_LATENCY = timedelta(hours=1)
 
 
@@ -186,7 +186,7 @@ class ProgressReporter:
             parts = [_rows(rows) + _by_source(read) + _in_brackets(counts), f"{state.rows_per_second:,.0f} rows/s"]
             parts += [f"{state.backlog} behind"] if state.backlog else []
             parts += [f"watermark {state.watermark}"] if state.watermark else []
-            parts += [f"{state.latency.total_seconds():.1f} s after the events"] if state.latency else []
+            parts += [f"events {_seconds(state.latency)} old"] if state.latency is not None else []
             self._log(f"{step}: batch {state.last_batch}: {', '.join(parts)}")
 
     def _log(self, text: str) -> None:
@@ -198,17 +198,17 @@ class ProgressReporter:
     def _board(self) -> Group:
         """The table, and below it where silver's records went, and the latency: beside it there is no room for that."""
         counts = [f"{step}: {state.counts}" for step, state in self.states.items() if state.counts]
-        return Group(self._table(), *counts, *self._latency())
+        return Group(self._table(), *counts, *self._largest_latency())
 
-    def _latency(self) -> list[str]:
-        """The latency of the step that is last to have an event, and what bounds it."""
-        latencies = {step: state.latency for step, state in self.states.items() if state.latency}
+    def _largest_latency(self) -> list[str]:
+        """The step with the largest latency, and the one with the longest batch."""
+        latencies = {step: state.latency for step, state in self.states.items() if state.latency is not None}
         if not latencies:
             return []
         last = max(latencies, key=lambda step: latencies[step])
         longest = max(self.states, key=lambda step: self.states[step].batch_seconds)
         return [
-            f"{last}: {latencies[last].total_seconds():.1f} s from event to commit; "
+            f"{last}: events {_seconds(latencies[last])} old when their batch was done, on average; "
             f"longest batch: {longest}, {self.states[longest].batch_seconds:.1f} s"
         ]
 
@@ -290,15 +290,19 @@ def _watermark(progress: Any) -> str:
 
 
 def _latency(progress: Any) -> timedelta | None:
-    """From the mean time of a batch's events to its end; None for events of the past, and where Spark has no times.
+    """From the mean time of the events that a batch has read to its end; negative where a clock runs ahead.
 
-    Spark has the times of queries with a watermark, which gold's are.
+    None for events of the past, and where Spark has no times: it has those of queries with a watermark, as gold's are.
     """
     mean = (progress["eventTime"] or {}).get("avg")
     if mean is None:
         return None
     latency = datetime.fromisoformat(progress["timestamp"]) + _duration(progress) - datetime.fromisoformat(mean)
-    return latency if timedelta() < latency < _MAX_LATENCY else None
+    return latency if abs(latency) < _MAX_LATENCY else None
+
+
+def _seconds(time: timedelta) -> str:
+    return f"{time.total_seconds():.1f} s"
 
 
 def _duration(progress: Any) -> timedelta:

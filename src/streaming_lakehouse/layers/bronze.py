@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.checkpointing import metadata
+from streaming_lakehouse.checkpointing import delta_log, metadata
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.sinks import QueryConfig, delta
 from streaming_lakehouse.sources.envelope import BRONZE
+
+# Some 20,000 records of weather.
+SMALL_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,34 @@ class SourceHooks:
     count: Callable[[int, int], None]
 
 
+@dataclass
+class BatchSize:
+    """Whether the batch before was small, of a table in a folder: then one task reads and writes the next.
+
+    Spark does not say how many rows a batch has before it is written. For each task Delta sets up statistics and a file
+    of its own, which takes longer than a few thousand records. On a cluster, tables by name have optimized writes.
+    """
+
+    table: Table
+    was_small: bool = False
+
+    def measure(self) -> None:
+        """Called after each batch."""
+        written = delta_log.added_bytes(Path(self.table.path)) if self.table.path else None
+        self.was_small = written is not None and written < SMALL_BYTES
+
+
 def start(records: DataFrame, table: Table, query: QueryConfig, source: SourceHooks) -> StreamingQuery:
     """Appends a source's records; `ingested_at` is the start of the micro-batch, the same when it is replayed."""
     checkpoint = str(query.checkpoint)
     writer = delta.BatchWriter(checkpoint, metadata.uncommitted_batch(checkpoint))
+    size = BatchSize(table)
 
     def write(batch: DataFrame, batch_id: int) -> None:
         source.check()
         try:
-            writer.write(batch, table, batch_id)
+            writer.write(batch.coalesce(1) if size.was_small else batch, table, batch_id)
+            size.measure()
         except Exception as error:
             again = source.reread(batch_id, str(error))
             if again is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 MAX_ROWS_PER_PARTITION = 10_000
-MAX_ROWS_IN_ONE_FILE = 20_000
+MAX_ROWS_IN_ONE_FILE = 3_000
 _POSITION_BITS = 33  # of `monotonically_increasing_id`; those above number the partition
 _RECORD_IDS = T.ArrayType(T.StructType([RECORD[name] for name in RECORD_ID])).simpleString()
 
@@ -73,7 +73,8 @@ class SmallBatch:
         violations = {name: int((is_valid_row & self._flags(f"violates_{name}")).sum()) for name in self.monitored}
         reasons = {ON_TIME: self._ids(is_late), FIRST_DELIVERY: self._ids(is_duplicate)}
         latest = int(accepted.time_us.max()) if accepted.size else None
-        # Each task prepares Delta's statistics anew, which takes longer than writing a few thousand rows.
+        # For each task Delta sets up statistics and a file of its own, which takes longer than so few rows. Not more of
+        # them, since the task also runs silver's transform, which may call Python.
         written = rows.coalesce(1) if self.table.num_rows <= MAX_ROWS_IN_ONE_FILE else rows
         return JudgedBatch(_with_reasons(written, reasons), counts, violations, latest), accepted
 

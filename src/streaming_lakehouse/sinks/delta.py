@@ -14,7 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_lakehouse.checkpointing import consistency, delta_log, metadata
+from streaming_lakehouse.checkpointing import consistency, metadata
 from streaming_lakehouse.config.options import OptionSpec
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
@@ -22,10 +22,9 @@ from streaming_lakehouse.sinks import QueryConfig, Sink, WriteRequest
 
 log = logging.getLogger(__name__)
 
-_SMALL_BYTES = 2 * 2**20
-_FEW_PARTITIONS = 8
 _STOPPED = "py4j.protocol.Py4JJavaError: An error occurred while calling foreachBatch: java.lang.InterruptedException"
-_INTERRUPTED = re.compile(r"InterruptedException|InterruptedIOException|ClosedByInterruptException|JOB_CANCELLED")
+_INTERRUPTED = re.compile(r"Interrupted(?:IO)?Exception|ClosedByInterruptException|part of cancelled job group")
+_MAX_MESSAGE = 200
 
 
 def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], query: QueryConfig) -> StreamingQuery:
@@ -34,17 +33,21 @@ def for_each_batch(rows: DataFrame, write: Callable[[DataFrame, int], None], que
 
 
 def _write_unless_stopped(write: Callable[[DataFrame, int], None], batch: DataFrame, batch_id: int) -> None:
-    """Shortens the error of a batch that is interrupted because its query is stopped.
+    """Shortens the error of a batch that is interrupted, as when its query is stopped.
 
     Spark recognizes a stop by these words in the error's text. It searches for them with an expression that recurses
     once a character: the whole text, with Java's stack traces, overflows the stack of the query's thread.
     """
     try:
         write(batch, batch_id)
+    except LakehouseError:
+        raise
     except Exception as error:
         if not _INTERRUPTED.search(str(error)):
             raise
-        raise LakehouseError(f"batch {batch_id} was interrupted; the next start writes it again ({_STOPPED})") from None
+        log.debug("batch %s was interrupted", batch_id, exc_info=True)
+        message = str(error)[:_MAX_MESSAGE].partition("\n")[0]
+        raise LakehouseError(f"batch {batch_id} was interrupted: {message} ({_STOPPED})") from None
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,6 @@ class BatchWriter:
     checkpoint: str
     replayed_batch: int | None
     created: set[Table] = field(default_factory=set)
-    # The bytes of the latest commit of each table that was written.
-    written_bytes: dict[Table, int] = field(default_factory=dict)
 
     @cached_property
     def query_id(self) -> str:
@@ -104,20 +105,8 @@ class BatchWriter:
             create_if_missing(rows.sparkSession, table, rows.schema)
             self.created.add(table)
         batch = Batch(self.query_id, batch_id, is_replayed=batch_id == self.replayed_batch)
-        write_batch(self._in_one_file_if_small(rows, table), table, batch, mode=mode)
+        write_batch(rows, table, batch, mode=mode)
         self.record(table, batch_id)
-        if table.path:
-            self.written_bytes[table] = delta_log.added_bytes(Path(table.path))
-
-    def _in_one_file_if_small(self, rows: DataFrame, table: Table) -> DataFrame:
-        """One task writes a batch if the batch before was small: each task prepares Delta's statistics anew.
-
-        That takes longer than writing a few hundred rows, and one file is less to read. Not where a batch has many
-        partitions, of which one task would do the work: a table by name, on a cluster, has optimized writes.
-        """
-        is_small = self.written_bytes.get(table, _SMALL_BYTES) < _SMALL_BYTES
-        partitions = int(str(rows.sparkSession.conf.get("spark.sql.shuffle.partitions"))) if is_small else 0
-        return rows.coalesce(1) if is_small and partitions <= _FEW_PARTITIONS else rows
 
     def record(self, table: Table, batch_id: int) -> None:
         consistency.record_batch(self.checkpoint, table, self.query_id, batch_id)
