@@ -12,7 +12,7 @@ C1 := LAKEHOUSE_JAVA_OPTIONS="$${LAKEHOUSE_JAVA_OPTIONS--XX:TieredStopAtLevel=1}
 
 help:
 	@echo "make demo             every pipeline from raw events to gold tables, on the screen"
-	@echo "make test             the test suite (about a quarter of an hour on two cores)"
+	@echo "make test             the test suite (less than 20 minutes on two cores)"
 	@echo "make test-exhaustive  every combination of source, trigger, sink and mode, 200,000 events of each pipeline, kills (hours)"
 	@echo "make check            format, lint, types, direction of imports"
 	@echo "make combinations     run the combinations and write docs/combinations.md"
@@ -32,7 +32,7 @@ demo: setup
 	$(C1) $(BIN)/lakehouse demo --root $(DEMO)
 
 test: setup
-	@echo "The suite takes about a quarter of an hour on two cores."
+	@echo "The suite takes less than 20 minutes on two cores."
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-exhaustive: setup

@@ -4,15 +4,14 @@ It reads the topic in one pass and handles only the faults that the generator ma
 deduplicate across batches. Prints its times as a line of JSON.
 """
 
-import argparse
 import json
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
+import arguments
 import duckdb
 import pyarrow as pa
 from confluent_kafka import Consumer, TopicPartition
@@ -182,11 +181,7 @@ def batch(messages: list, topic: str, ingested_at: datetime) -> pa.RecordBatch:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bootstrap-servers", required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--root", type=Path, required=True)
-    chosen = parser.parse_args()
+    chosen = arguments.parser(__doc__).parse_args()
     commit = CommitProperties(app_transactions=[Transaction(app_id=str(uuid.uuid4()), version=0)])
     seconds: dict[str, float] = {}
     database = duckdb.connect()

@@ -4,7 +4,6 @@
 One function per layer; it handles only the faults that the generator makes. Prints its times as a line of JSON.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import arguments
 from pyspark.sql import Column, DataFrame, SparkSession, Window, functions as F
 
 TABLE = "weather_readings"
@@ -254,10 +254,7 @@ def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bootstrap-servers", required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--root", type=Path, required=True)
+    parser = arguments.parser(__doc__)
     parser.add_argument("--defaults", action="store_true", help="Spark's default settings and batch sizes")
     chosen = parser.parse_args()
     seconds: dict[str, float] = {}

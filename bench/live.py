@@ -33,8 +33,10 @@ from streaming_lakehouse.local.broker import Broker, create_topic
 HERE = Path(__file__).parent
 IMPLEMENTATIONS = ("ours", "handwritten", "defaults", "deltars")
 RATES = (200, 2_000, 10_000)
-TABLES = {"bronze": "bronze/weather_readings", "silver": "silver/weather_readings", "gold": "gold/weather_alerts"}
 # Every reading is below 0 °C, and so has a row in gold at once.
+TABLES = {"bronze": "bronze/weather_readings", "silver": "silver/weather_readings", "gold": "gold/weather_alerts"}
+# Those whose rows have the event's time.
+WITH_TIMES = ("silver", "gold")
 
 
 def command(implementation: str, servers: str, topic: str, root: Path) -> list[str]:
@@ -126,19 +128,21 @@ def measure(implementation: str, servers: str, work: Path, rate: int, chosen: ar
         time.sleep(chosen.drain)  # what is not visible by then counts as missing
     figures: dict[str, Any] = {"cpu_s_per_min": round(used / chosen.seconds * 60, 1)}
     for layer, name in TABLES.items():
-        if layer == "bronze":
-            figures[layer] = batches(root / name, start, end)
-            continue
-        seconds = latencies(root / name, start, end - 1)
-        percentiles = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [0.0] * 99
-        expected = rate * (chosen.seconds - 1)
-        figures[layer] = {
-            "p50_s": round(percentiles[49], 2),
-            "p99_s": round(percentiles[98], 2),
-            "missing_share": round(max(0.0, 1 - len(seconds) / expected), 4),
-            **batches(root / name, start, end),
-        }
+        figures[layer] = batches(root / name, start, end)
+        if layer in WITH_TIMES:
+            seconds = latencies(root / name, start, end - 1)
+            figures[layer] = summary(seconds, expected=rate * (chosen.seconds - 1)) | figures[layer]
     return figures
+
+
+def summary(seconds: list[float], *, expected: float) -> dict[str, float]:
+    """The percentiles of latencies, and the share of the expected rows that are missing."""
+    percentiles = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [0.0] * 99
+    return {
+        "p50_s": round(percentiles[49], 2),
+        "p99_s": round(percentiles[98], 2),
+        "missing_share": round(max(0.0, 1 - len(seconds) / expected), 4),
+    }
 
 
 def write(results: dict[str, Any]) -> None:

@@ -4,13 +4,12 @@ Bronze, silver and the alerts of single readings, one commit each a batch. It ha
 windows, deduplicates within one process only, and reads the topic from its start again after a restart.
 """
 
-import argparse
 import json
 import signal
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 
+import arguments
 import pyarrow as pa
 from confluent_kafka import Consumer, TopicPartition
 from deltalake import write_deltalake
@@ -59,11 +58,7 @@ def alerts_of(event: dict) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bootstrap-servers", required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--root", type=Path, required=True)
-    chosen = parser.parse_args()
+    chosen = arguments.parser(__doc__).parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     options = {"bootstrap.servers": chosen.bootstrap_servers, "group.id": "bench", "enable.auto.commit": False}

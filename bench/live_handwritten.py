@@ -5,11 +5,11 @@ On our session, with a pause between the batches of gold, and one file a batch o
 on Spark's and Delta's own configuration, without either.
 """
 
-import argparse
 import signal
 import threading
 from pathlib import Path
 
+import arguments
 from handwritten import ENVELOPE, FIELDS, RANGES, TABLE, alerts, default_session, our_session, per_window
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
@@ -62,10 +62,7 @@ class LiveWeather:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bootstrap-servers", required=True)
-    parser.add_argument("--topic", required=True)
-    parser.add_argument("--root", type=Path, required=True)
+    parser = arguments.parser(__doc__)
     parser.add_argument("--defaults", action="store_true", help="Spark's and Delta's own configuration")
     chosen = parser.parse_args()
     stop = threading.Event()

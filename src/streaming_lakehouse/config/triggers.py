@@ -53,8 +53,8 @@ def parse_trigger(text: str) -> Trigger:
     `available-now` processes all available data and ends. `default` starts each micro-batch when the one before is
     done, for gold tables with state every 2 seconds at most; `"30 seconds"` starts one every 30 seconds.
     `"continuous 1 second"` and `"real-time 5 minutes"` have no micro-batches: the interval is their checkpoint
-    interval. Raises LakehouseError for anything else, and for an
-    interval that Spark would refuse later or that would never pass.
+    interval. Raises LakehouseError for anything else, and for an interval that Spark would refuse later or that would
+    never pass.
     """
     words = " ".join(text.split())
     if words == "available-now":

@@ -89,9 +89,8 @@ def describe_queries(plan: RunPlan, compute: str, *, exactly_once: bool) -> Iter
         query = query_spec(plan, step, compute)
         violated = violated_rules(query, exactly_once=exactly_once)
         if not violated:
-            guarantee, pause = f"{delivery_guarantee(query)}{_guarantee_scope(plan, step)}", plan.step_trigger(step)
-            every = f", a batch every {pause.text} at most" if pause != plan.trigger else ""
-            yield f"{step}: {query}: works, {guarantee}{every}", False
+            guarantee = f"{delivery_guarantee(query)}{_guarantee_scope(plan, step)}"
+            yield f"{step}: {query}: works, {guarantee}{_pause(plan, step)}", False
         for rule in violated:
             yield f"{step}: {query}: {rule.reason}; {rule.suggestion} [{rule.name}, {rule.reference}]", True
 
@@ -101,6 +100,12 @@ def _guarantee_scope(plan: RunPlan, step: Step) -> str:
     if step.layer == "hot" or any(each.layer == "bronze" for each in plan.steps):
         return ""
     return f" from {'bronze' if step.layer == 'silver' else 'silver'} on (bronze does not run)"
+
+
+def _pause(plan: RunPlan, step: Step) -> str:
+    """How often the step starts a batch, where that is not what the run's trigger says; '' where it is."""
+    trigger = plan.step_trigger(step)
+    return "" if trigger == plan.trigger else f", a batch every {trigger.text} at most"
 
 
 def _format_violation(rule: Rule, queries: list[QuerySpec]) -> str:

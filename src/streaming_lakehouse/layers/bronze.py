@@ -59,7 +59,6 @@ def start(records: DataFrame, table: Table, query: QueryConfig, source: SourceHo
         source.check()
         try:
             writer.write(batch.coalesce(1) if size.was_small else batch, table, batch_id)
-            size.measure()
         except Exception as error:
             again = source.reread(batch_id, str(error))
             if again is None:
@@ -67,6 +66,7 @@ def start(records: DataFrame, table: Table, query: QueryConfig, source: SourceHo
             at = F.timestamp_millis(F.lit(metadata.batch_started_at(checkpoint, batch_id)))
             writer.write(_arrived(again, at), table, batch_id)
             source.count(batch_id, delta.read(batch.sparkSession, table).where(F.col("ingested_at") == at).count())
+        size.measure()  # not in the try: what fails here comes after the commit, and must not write the batch again
 
     return delta.for_each_batch(_arrived(records, F.current_timestamp()), write, query)
 
