@@ -27,9 +27,9 @@ CATALOG, PREFIX, TOPIC = "spark_catalog", "by_name_", "weather-by-name"
 WEATHER = load_pipeline("weather")
 # Each output mode, and Delta's own sink.
 GOLD = (
-    (("weather_device_hourly", "weather_alerts"), "append", "foreachBatch"),
-    (("weather_device_sliding",), "update", "foreachBatch"),
-    (("weather_region_hourly",), "complete", "delta"),
+    (("weather_device_hourly", "weather_alerts"), "append", "delta"),
+    (("weather_device_sliding",), "update", "delta"),
+    (("weather_region_hourly",), "complete", "delta-native"),
 )
 MODES = {table: mode for tables, mode, _ in GOLD for table in tables}
 
@@ -59,7 +59,7 @@ def lake(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def run_steps(
     *steps: str,
     options: Mapping[str, str] | None = None,
-    sink: str = "foreachBatch",
+    sink: str = "delta",
     mode: str | None = None,
     sink_options: Mapping[str, str] | None = None,
 ) -> None:

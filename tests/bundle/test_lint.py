@@ -246,8 +246,8 @@ def with_options(job: Job, options: str) -> None:
         (lambda job: wheel_task(job)["parameters"].append("--colour"), "No such option"),
         (lambda job: replace(job, "available-now", "30 seconds"), "[serverless-available-now-only]"),
         (
-            lambda job: wheel_task(job)["parameters"].extend(["--sink", "delta", "--mode", "update"]),
-            "[delta-sink-no-update-mode]",
+            lambda job: wheel_task(job)["parameters"].extend(["--sink", "delta-native", "--mode", "update"]),
+            "[delta-native-no-update-mode]",
         ),
         (lambda job: wheel_task(job)["parameters"].extend(["--sink", "kafak"]), "no sink 'kafak'"),
         (lambda job: replace(job, "run", "ran"), "not 'ran'"),

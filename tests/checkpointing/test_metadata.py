@@ -99,7 +99,7 @@ def test_a_batch_whose_windows_may_be_unwritten_is_replayed(checkpoint: Path, mo
         (checkpoint / folder).mkdir()
     (checkpoint / "offsets" / "0").write_text('v1\n{"batchWatermarkMs":0}\n{}')
     (checkpoint / "commits" / "0").write_text('v1\n{"nextBatchWatermarkMs":5}')
-    metadata.bind_sink(str(checkpoint), {"sink": "foreachBatch", "mode": mode}, {})
+    metadata.bind_sink(str(checkpoint), {"sink": "delta", "mode": mode}, {})
     assert metadata.has_unwritten_windows(str(checkpoint)) == (replayed is not None)
     assert metadata.uncommit_last_batch(str(checkpoint)) == replayed
     assert (checkpoint / "commits" / "0").exists() == (replayed is None)

@@ -92,7 +92,7 @@ def error_of(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
             "is not used in this run, which has neither the step bronze nor the hot path; for the sink write sink.path",
         ),
         ((*RUN, "--step", "silver", "--option", "numRows=5"), "source 'generator' is not used"),
-        ((*RUN, "--step", "silver", "--option", "sink.path=5"), "path: sink 'foreachBatch' is not used in this run"),
+        ((*RUN, "--step", "silver", "--option", "sink.path=5"), "path: sink 'delta' is not used in this run"),
         (
             (*GOLD, "--option", "format=csv", "--option", "sink.format=json"),
             "set the same option of sink 'files': give one",
@@ -376,7 +376,7 @@ def test_characters_that_a_terminal_lacks_are_escaped() -> None:
     """Latin-1 has no arrow."""
     given = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     ended = subprocess.run(CHECK, capture_output=True, encoding="latin-1", check=True, env=given)
-    assert ended.stdout.startswith("bronze.weather_readings: generator \\u2192 foreachBatch")
+    assert ended.stdout.startswith("bronze.weather_readings: generator \\u2192 delta")
     assert not ended.stderr
 
 

@@ -41,7 +41,7 @@ def resume(spark: SparkSession, tmp_path: Path) -> Callable[..., dict[str, Defin
     """Checks a pipeline against the checkpoints that an earlier call left, as if it had written a batch."""
 
     def check(pipeline: Pipeline, *steps: str, **changed: str) -> dict[str, Definition]:
-        arguments = {"trigger": "available-now", "sink": "foreachBatch", **changed}
+        arguments = {"trigger": "available-now", "sink": "delta", **changed}
         trigger, sink = parse_trigger(arguments["trigger"]), arguments["sink"]
         plan = RunPlan(pipeline, Storage(root=tmp_path), "generator", {}, trigger, steps, sink, changed.get("mode"))
         found = changes.check(plan, spark, mistakes.check(plan, spark))
@@ -86,7 +86,7 @@ def test_what_means_the_same_goes_on(
     first = resume(WEATHER, *steps)
     assert resume(hourly(rearranged), *steps).keys() == first.keys()
     assert resume(weather_with(silver={"schema": SILVER_FIELD}), *steps) != first
-    assert resume(WEATHER, *steps, trigger="1 minute", sink="delta") == first
+    assert resume(WEATHER, *steps, trigger="1 minute", sink="delta-native") == first
     assert not caplog.text
     other = (*READINGS.expectations, expect("wet", "rain_mm > 0"))
     resume(weather_with(silver={"expectations": other, "watermark": timedelta(hours=1)}), *steps)

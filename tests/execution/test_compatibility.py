@@ -170,11 +170,11 @@ def test_each_rule_names_its_source() -> None:
 @pytest.mark.parametrize(
     ("source", "sink", "trigger", "held"),
     [
-        ("kafka", "delta", "available-now", "exactly once"),
-        ("files", "foreachBatch", "default", "exactly once"),
+        ("kafka", "delta-native", "available-now", "exactly once"),
+        ("files", "delta", "default", "exactly once"),
         ("kafka", "kafka", "default", "at least once"),
         ("kafka", "foreach", "real-time", "at least once"),
-        ("socket", "delta", "default", "none"),
+        ("socket", "delta-native", "default", "none"),
         ("generator", "memory", "available-now", "none"),
     ],
 )
@@ -192,9 +192,10 @@ def plan(source: str, trigger: str, sink: str, mode: str | None = None, steps: t
 
 def test_a_run_is_refused_before_spark_starts() -> None:
     with pytest.raises(
-        LakehouseError, match=r"'gold.weather_device_hourly' \(delta → delta, update.*delta-sink-no-update-mode"
+        LakehouseError,
+        match=r"'gold.weather_device_hourly' \(delta → delta-native, update.*delta-native-no-update-mode",
     ):
-        validate(plan("kafka", "available-now", "delta", "update", ("gold",)), "local")
+        validate(plan("kafka", "available-now", "delta-native", "update", ("gold",)), "local")
 
 
 def test_a_run_reports_every_violated_rule_once() -> None:
@@ -205,7 +206,7 @@ def test_a_run_reports_every_violated_rule_once() -> None:
     for rule, queries in (
         (
             "available-now-needs-bounded-source",
-            "step 'bronze.weather_readings' (rate → foreachBatch, append, available-now): ",
+            "step 'bronze.weather_readings' (rate → delta, append, available-now): ",
         ),
         (
             "file-sink-append-only",
@@ -221,11 +222,11 @@ def test_a_run_reports_every_violated_rule_once() -> None:
 @pytest.mark.parametrize(
     ("source", "sink", "steps", "held"),
     [
-        ("kafka", "foreachBatch", (), {"exactly once"}),
+        ("kafka", "delta", (), {"exactly once"}),
         ("kafka", "kafka", ("silver", "weather_alerts"), {"exactly once", "at least once"}),
-        ("socket", "foreachBatch", (), {"none"}),
+        ("socket", "delta", (), {"none"}),
         ("socket", "kafka", ("bronze", "gold"), {"none"}),
-        ("socket", "foreachBatch", ("silver", "gold"), {"exactly once"}),
+        ("socket", "delta", ("silver", "gold"), {"exactly once"}),
     ],
 )
 def test_no_step_guarantees_more_than_its_input(source: str, sink: str, steps: tuple[str, ...], held: set[str]) -> None:

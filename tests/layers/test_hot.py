@@ -145,6 +145,6 @@ def test_without_micro_batches_only_the_hot_path_runs() -> None:
     """It is the default with such a trigger; a layer is refused."""
     assert [step.name for step in plan().steps] == ["hot.weather_alerts_now"]
     compatibility.validate(plan(), "local")
-    message = r"'bronze\.weather_readings' \(kafka → foreachBatch, append, continuous\): .*layers-need-micro-batches"
+    message = r"'bronze\.weather_readings' \(kafka → delta, append, continuous\): .*layers-need-micro-batches"
     with pytest.raises(LakehouseError, match=message):
         compatibility.validate(plan("bronze", sink="kafka"), "local")

@@ -23,6 +23,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession, types as T
 from support.fake_eventhubs import Namespace
 
+from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
@@ -82,9 +83,7 @@ def closed_windows(lake: Path) -> dict[tuple[str, datetime], int]:
     }
 
 
-@pytest.mark.parametrize(
-    ("sink", "mode"), [("foreachBatch", "update"), ("foreachBatch", "complete"), ("delta", "complete")]
-)
+@pytest.mark.parametrize(("sink", "mode"), [("delta", "update"), ("delta", "complete"), ("delta-native", "complete")])
 def test_a_table_that_is_updated_has_every_window(
     run_weather: RunWeather, advance_to: AdvanceTo, tmp_path: Path, sink: str, mode: str
 ) -> None:
@@ -95,13 +94,34 @@ def test_a_table_that_is_updated_has_every_window(
         assert windows_of(table(tmp_path / "lake", f"gold/{HOURLY}")) == count_per_window(tmp_path / "lake")
 
 
-def test_the_stream_sink_of_delta_appends_closed_windows(
+def test_the_native_sink_of_delta_appends_closed_windows(
     run_weather: RunWeather, advance_to: AdvanceTo, tmp_path: Path
 ) -> None:
     for stage in ("half", "all"):
         advance_to(stage)
-        run_weather(steps=GOLD, sink="delta")
+        run_weather(steps=GOLD, sink="delta-native")
     assert windows_of(table(tmp_path / "lake", f"gold/{HOURLY}")) == closed_windows(tmp_path / "lake") != {}
+
+
+@pytest.mark.parametrize(("sink", "name_in_0_1"), [("delta", "foreachBatch"), ("delta-native", "delta")])
+def test_a_checkpoint_of_version_0_1_resumes_under_the_new_name(
+    run_weather: RunWeather, advance_to: AdvanceTo, tmp_path: Path, sink: str, name_in_0_1: str
+) -> None:
+    """Also after a kill between the last batch's write and its commit: the batch is not written again."""
+    lake, checkpoint = tmp_path / "lake", tmp_path / "lake/_checkpoints/weather" / STEP
+    advance_to("half")
+    run_weather(steps=GOLD, sink=sink)
+    before = windows_of(table(lake, f"gold/{HOURLY}"))
+    recorded = json.loads((checkpoint / "sink.json").read_text())
+    (checkpoint / "sink.json").write_text(json.dumps({**recorded, "sink": name_in_0_1}))
+    last = metadata.latest_commit_batch(str(checkpoint))
+    for entry in (str(last), f".{last}.crc"):
+        (checkpoint / "commits" / entry).unlink()
+    run_weather(steps=GOLD)
+    assert windows_of(table(lake, f"gold/{HOURLY}")) == before == closed_windows(lake) != {}
+    advance_to("all")
+    run_weather(steps=GOLD)
+    assert windows_of(table(lake, f"gold/{HOURLY}")) == closed_windows(lake) != before
 
 
 def test_a_new_checkpoint_over_the_old_table_skips_and_duplicates_nothing(
@@ -423,6 +443,7 @@ def test_memory_is_a_table_of_the_session(
         ("memory", {"path": "x"}, "sink 'memory' has no option 'path'"),
         ("delta", {"path": "x"}, "sink 'delta' has no option 'path'"),
         ("deltaa", {}, "there is no sink 'deltaa'; did you mean 'delta'"),
+        ("foreachBatch", {}, "the sink 'foreachBatch' is called 'delta' since version 0.2"),
     ],
 )
 def test_invalid_options_are_refused(
@@ -450,8 +471,8 @@ def test_a_checkpoint_belongs_to_its_sink_and_mode(
     checkpoint = tmp_path / "lake/_checkpoints/weather" / STEP
     with pytest.raises(LakehouseError, match=rf"mode append; it cannot .*mode update: use .* archive {checkpoint}, "):
         run_weather(steps=GOLD, mode="update")
-    with pytest.raises(LakehouseError, match=r"has written to sink foreachBatch.*cannot resume with sink delta"):
-        run_weather(steps=GOLD, sink="delta")
+    with pytest.raises(LakehouseError, match=r"has written to sink delta,.*cannot resume with sink delta-native"):
+        run_weather(steps=GOLD, sink="delta-native")
     for folder in ("one", "two"):
         to_files = {"sink": "files", "sink_options": {"path": str(tmp_path / folder)}}
         if folder == "two":

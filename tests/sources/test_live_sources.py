@@ -70,7 +70,7 @@ def test_an_unreachable_socket_is_reported(run_weather: RunWeather) -> None:
 @pytest.mark.parametrize("source", ["socket", "rate", "rate-micro-batch"])
 def test_an_unbounded_source_is_refused_with_available_now(run_weather: RunWeather, source: str) -> None:
     """Spark would process what is available at once, which is nothing, and end."""
-    with pytest.raises(LakehouseError, match=rf"\({source} → foreachBatch, .*this source is unbounded"):
+    with pytest.raises(LakehouseError, match=rf"\({source} → delta, .*this source is unbounded"):
         run_weather(source)
 
 

@@ -68,7 +68,7 @@ def state_queries() -> list[QuerySpec]:
     """Every other kind of state, in each mode, to the two sinks that write tables."""
     return [
         QuerySpec("gold.matrix", DELTA, "available-now", sink, mode, state=state)
-        for sink, mode, state in itertools.product(("foreachBatch", DELTA), OUTPUT_MODES, State)
+        for sink, mode, state in itertools.product(("delta", "delta-native"), OUTPUT_MODES, State)
         if state not in (State.WINDOW, State.NONE)
     ]
 

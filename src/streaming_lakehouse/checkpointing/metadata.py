@@ -13,6 +13,8 @@ from streaming_lakehouse.errors import LakehouseError
 _Parsed = TypeVar("_Parsed")
 _PREPOPULATED = "over_rows"
 _LATE_DROPS = "dropped_rows"
+# What it called delta is now delta-native, whose checkpoints the sink delta resumes too.
+_DELTA_BEFORE_0_2 = "foreachBatch"
 _RESTORE_HINT = (
     "restore it from a backup, or rebuild: archive the step's checkpoint and tables, and those of the steps downstream"
 )
@@ -198,7 +200,12 @@ def _recorded(marker: Path) -> dict[str, Any] | None:
 
 def _content(marker: Path) -> dict[str, Any] | None:
     """The JSON object of a marker, or None if it does not exist."""
-    return _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)}) if marker.exists() else None
+    if not marker.exists():
+        return None
+    content: dict[str, Any] = _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
+    if content.get("sink") == _DELTA_BEFORE_0_2:
+        content["sink"] = "delta"
+    return content
 
 
 def shuffle_partitions(checkpoint: str) -> str | None:

@@ -22,7 +22,8 @@ SinkName = Annotated[
     typer.Option(
         envvar="LAKEHOUSE_SINK",
         metavar="NAME",
-        help=f"Where gold tables and the hot path go: {', '.join(SINKS)}. foreachBatch writes Delta tables.",
+        help=f"Where gold tables and the hot path go: {', '.join(SINKS)}. delta appends, upserts or overwrites, "
+        "delta-native is Spark's own stream into a table.",
     ),
 ]
 Mode = Annotated[

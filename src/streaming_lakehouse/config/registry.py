@@ -18,8 +18,8 @@ SOURCES = {
     "rate-micro-batch": "rate:MICRO_BATCH",
 }
 SINKS = {
-    "foreachBatch": "foreach_batch:SINK",
-    "delta": "delta:SINK",
+    "delta": "foreach_batch:SINK",
+    "delta-native": "delta_native:SINK",
     "kafka": "kafka:SINK",
     "eventhubs": "eventhubs:SINK",
     "files": "files:SINK",
@@ -27,10 +27,13 @@ SINKS = {
     "console": "console:SINK",
     "memory": "memory:SINK",
 }
+_RENAMED = {"foreachBatch": "delta"}
 
 
 def load(kind: str, package: str, registry: Mapping[str, str], name: str) -> Any:
     """The object that `registry` names. Raises LakehouseError for an unknown name."""
+    if name in _RENAMED and name not in registry:
+        raise LakehouseError(f"the {kind} {name!r} is called {_RENAMED[name]!r} since version 0.2")
     if name not in registry:
         raise LakehouseError(f"there is no {kind} {name!r}{did_you_mean(name, registry)}")
     module, attribute = registry[name].split(":")

@@ -22,7 +22,7 @@ _WEAKEST_FIRST = (NONE, AT_LEAST_ONCE, EXACTLY_ONCE)
 NOT_EXACTLY_ONCE = Rule(
     "exactly-once",
     "its delivery is not exactly once",
-    "use the layers, a replayable source, and the sink foreachBatch, delta or files",
+    "use the layers, a replayable source, and the sink delta, delta-native or files",
     f"{GUIDE}/getting-started.html#fault-tolerance-semantics",
     RefusedBy.LAKEHOUSE,
     lambda query: delivery_guarantee(query) != EXACTLY_ONCE,

@@ -10,7 +10,8 @@ from streaming_lakehouse.pipeline import State
 from streaming_lakehouse.sources import get_source
 
 DELTA = "delta"  # what silver and gold read: the table of the layer before
-_TABLES = (DELTA, "foreachBatch")
+_DELTA_NATIVE = "delta-native"
+_TABLES = ("delta", _DELTA_NATIVE)
 EXACTLY_ONCE = "exactly once"
 
 GUIDE = "https://spark.apache.org/docs/4.2.0/streaming"
@@ -135,17 +136,17 @@ RULES = (
         lambda query: query.mode == "update" and query.state is State.JOIN and query.is_micro_batch,
     ),
     Rule(
-        "delta-sink-no-update-mode",
+        "delta-native-no-update-mode",
         "Delta's own stream sink adds rows or replaces all of them",
-        "use the sink foreachBatch, which merges by key",
+        "use the sink delta, which merges by key",
         "https://docs.delta.io/latest/delta-streaming.html#delta-table-as-a-sink",
         RefusedBy.SPARK,
-        lambda query: query.sink == DELTA and query.mode == "update" and query.is_micro_batch,
+        lambda query: query.sink == _DELTA_NATIVE and query.mode == "update" and query.is_micro_batch,
     ),
     Rule(
         "file-sink-append-only",
         "files that were written are never changed",
-        "use append where the table allows it, or the sink foreachBatch",
+        "use append where the table allows it, or the sink delta",
         _SINKS,
         RefusedBy.SPARK,
         lambda query: query.sink == "files" and query.mode != "append" and query.is_micro_batch,

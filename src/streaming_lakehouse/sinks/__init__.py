@@ -14,7 +14,7 @@ from streaming_lakehouse.config.options import OptionSpec
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.config.triggers import Trigger
 
-DEFAULT_SINK = "foreachBatch"
+DEFAULT_SINK = "delta"
 OUTPUT_MODES = ("append", "update", "complete")
 # Spark's own formats cut timestamps to milliseconds: other values than in the table, and for two rows the same key.
 TEXT_FORMATS = {

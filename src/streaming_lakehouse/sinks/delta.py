@@ -1,4 +1,4 @@
-"""Delta tables: the streaming sink, and batch writes for foreachBatch; each batch exactly once."""
+"""Delta tables: reads, and writes from `foreachBatch`, each micro-batch exactly once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import consistency, metadata
-from streaming_lakehouse.config.options import OptionSpec
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.sinks import QueryConfig, Sink, WriteRequest
+from streaming_lakehouse.sinks import QueryConfig
 
 log = logging.getLogger(__name__)
 
@@ -232,18 +231,3 @@ def create(rows: DataFrame, table: Table) -> None:
         writer.save(table.path)
     else:
         writer.saveAsTable(str(table.catalog_name))
-
-
-def _start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
-    """Delta's own sink, which skips a batch that it has already committed."""
-    writer, table = request.query.writer(rows).format("delta"), request.table
-    return writer.start(table.path) if table.path else writer.toTable(str(table.catalog_name))
-
-
-SINK = Sink(
-    "delta",
-    OptionSpec("sink 'delta'"),
-    guarantee="exactly once",
-    start=_start,
-    writes_table=True,
-)

@@ -65,8 +65,8 @@ class DeltaWriter:
 
 
 SINK = Sink(
-    "foreachBatch",
-    OptionSpec("sink 'foreachBatch'"),
+    "delta",
+    OptionSpec("sink 'delta'"),
     guarantee="exactly once",
     start=start,
     writes_table=True,
