@@ -81,11 +81,11 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def commits(table: Path) -> list[tuple[float, list[Path]]]:
-    """The time of each commit with rows, in seconds since 1970, and the files that it added."""
+    """The time of each commit with new rows, in seconds since 1970, and the files that it added."""
     found = []
     for log in sorted((table / "_delta_log").glob("*[0-9].json")):
         actions = [json.loads(line) for line in log.read_text().splitlines()]
-        if added := [table / each["add"]["path"] for each in actions if "add" in each]:
+        if added := [table / each["add"]["path"] for each in actions if each.get("add", {}).get("dataChange")]:
             found.append((log.stat().st_mtime, added))
     return found
 

@@ -109,7 +109,7 @@ TRANSFORMED = T.StructType([*SILVER.schema, T.StructField("station", T.StringTyp
         (lambda: only(transform=without_a_window, key=("device",)), r"\[STREAMING_OUTPUT_MODE\.UNSUPPORTED"),
         (lambda: only(transform=sorted_by_time, **STATELESS), r"Sorting is not supported on streaming"),
         (lambda: only(transform=twice, **STATELESS), r"gives 2 columns 'device'; give each a name"),
-        (lambda: only(transform=unnamed), r"gives a column 'avg\(rain_mm\)', a name that a table cannot have; add"),
+        (lambda: only(transform=unnamed), r"gives a column 'avg\(rain_mm\)', a name that no table can have; add"),
         (
             lambda: Pipeline("weather", HOURLY, detections=(Detection("d", HOURLY.table, "device", "at"),)),
             r"there is no column 'at', as the detection 'd' says",
@@ -136,7 +136,7 @@ def test_all_mistakes_are_reported_before_anything_is_written(
     expected = (
         rf"lakehouse: silver\.weather_readings \({here}:\d+\): the expectation 'humid'.* no column .*\n"
         rf"lakehouse: gold\.weather_device_hourly: its transform \({here}:\d+\): there is no column .*\n"
-        r"lakehouse: gold\.weather_alerts: its transform gives no column 'devce', which is in key=.*\n"
+        r"lakehouse: gold\.weather_alerts: its transform \(\S+\.py:\d+\) gives no column 'devce', which is in key=.*\n"
     )
     for words in (["run", "weather", "--root", str(tmp_path / "lake")], ["check", "weather"]):
         with pytest.raises(SystemExit) as ended:

@@ -83,7 +83,7 @@ def test_where_the_records_of_a_batch_went_is_logged() -> None:
     progress.finished("silver")
     assert lines(progress)[1:] == [
         "silver: batch 0: 1,206 rows (1,200 valid, 3 quarantined, 2 duplicates, 1 late), 10 rows/s",
-        "silver: batch 1: 6 rows (5 valid, 0 quarantined, 1 duplicates, 0 late), 10 rows/s",
+        "silver: batch 1: 6 rows (5 valid, 0 quarantined, 1 duplicate, 0 late), 10 rows/s",
         "silver: done: 1,212 rows in 2 batches, 0.0 s (1,205 valid, 3 quarantined, 3 duplicates, 1 late)",
     ]
     assert progress.rejected == 7

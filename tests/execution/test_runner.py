@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ALL, HALF, Prepare, RunWeather
 from deltalake import DeltaTable
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
@@ -225,10 +226,21 @@ def start_dropping(spark: SparkSession, checkpoint: Path) -> StreamingQuery:
     return distinct.writeStream.format("noop").option("checkpointLocation", str(checkpoint)).start()
 
 
+def test_a_failed_step_names_the_command_that_rebuilds_it(tmp_path: Path) -> None:
+    def start(step: str) -> StreamingQuery:
+        raise PySparkException("[DELTA_VERSIONS_NOT_CONTIGUOUS] Versions (2, 4) are not contiguous.")
+
+    supervisor = supervised(("hourly",), start, tmp_path)
+    supervisor.rebuild_hint = lambda step: f"rebuild with: lakehouse reset weather --step {step}"
+    gone = r"step 'hourly' failed: versions .* are gone .*; rebuild with: lakehouse reset weather --step hourly$"
+    with pytest.raises(LakehouseError, match=gone):
+        supervisor.run(threading.Event())
+
+
 def test_a_row_that_spark_drops_ends_the_run_at_once(spark: SparkSession, tmp_path: Path) -> None:
     """The supervisor itself fails, so a run in a notebook fails as the command does."""
     supervisor = supervised(("hourly",), lambda step: start_dropping(spark, tmp_path / step), tmp_path)
-    with pytest.raises(LakehouseError, match=r"step 'hourly' failed: Spark dropped \d+ rows as late"):
+    with pytest.raises(LakehouseError, match=r"step 'hourly' failed: Spark dropped \d+ rows? as late"):
         supervisor.run(threading.Event())
     assert not spark.streams.active
     assert metadata.late_drops(str(tmp_path / "hourly")) == supervisor.progress.states["hourly"].late_drops > 0

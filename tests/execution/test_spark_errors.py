@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
 from support.weather import declare, weather_with
 
+from streaming_lakehouse import cli
 from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.domains.weather.gold import device_hourly
@@ -24,6 +24,7 @@ from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources.delta import read_stream
 
 HOURLY = "gold.weather_device_hourly"
+REBUILD = rf"rebuild with: lakehouse reset weather --step {HOURLY} --root \S+$"
 
 
 def failure(spark: SparkSession, form: str, options: dict[str, str], path: str | None = None) -> str:
@@ -152,15 +153,15 @@ def test_sparks_wrapper_around_a_message_is_removed() -> None:
     [
         (
             lambda rows: device_hourly(rows).withColumn("note", F.lit("new")),
-            r"gold\.weather_device_hourly lacks columns that its transform now returns: note; rebuild with: lakehouse",
+            rf"gold\.weather_device_hourly lacks columns that its transform now returns: note; {REBUILD}",
         ),
         (
             lambda rows: device_hourly(rows).withColumn("device", F.lit(1)),
-            rf"step '{HOURLY}' failed: device has another type than in the table.* archive",
+            rf"step '{HOURLY}' failed: device has another type than in the table, .*; {REBUILD}",
         ),
         (
             lambda rows: device_hourly(rows.dropDuplicatesWithinWatermark(["event_id"])),
-            rf"step '{HOURLY}' failed: the state in its checkpoint belongs to other aggregations.* archive",
+            rf"step '{HOURLY}' failed: the state in its checkpoint belongs to other aggregations, .*; {REBUILD}",
         ),
     ],
     ids=["column", "type", "state"],
@@ -184,11 +185,9 @@ def test_a_changed_transform_is_reported(
     before = readings(table)
     prepare(HALF, ALL)
     declare(monkeypatch, weather_with(gold={"weather_device_hourly": {"transform": changed}}))
-    with pytest.raises(LakehouseError, match=message):
+    with pytest.raises(LakehouseError, match=message) as failed:
         run_weather(steps=(HOURLY,))
-    shutil.rmtree(table)
-    shutil.rmtree(tmp_path / "lake/_checkpoints/weather" / HOURLY)
-    run_weather(steps=(HOURLY,))
+    cli.main([*str(failed.value).partition("rebuild with: lakehouse ")[2].split(), "--yes"])
     assert readings(table) > before > 0
 
 

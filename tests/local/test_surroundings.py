@@ -75,7 +75,7 @@ def test_settings_of_another_spark_are_left_out_and_named(caplog: pytest.LogCapt
     }
     hint = "no effect here; local runs have settings of their own"
     assert [record.message for record in caplog.records] == [
-        f"SPARK_CONF_DIR, SPARK_LOCAL_DIRS, PYSPARK_SUBMIT_ARGS: {hint}",
+        f"SPARK_HOME, SPARK_CONF_DIR, SPARK_LOCAL_DIRS, PYSPARK_SUBMIT_ARGS: {hint}",
         f"JAVA_TOOL_OPTIONS: -Dspark.master, -Dspark.x: {hint}",
         f"_JAVA_OPTIONS: -Duser.language: {hint}",
     ]

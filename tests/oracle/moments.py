@@ -24,7 +24,7 @@ UNITS = {"epoch_seconds": SECOND, "epoch_millis": 1000, "epoch_micros": 1}
 YEAR_0, YEAR_10000 = -62_167_219_200 * SECOND, 253_402_300_800 * SECOND
 
 _TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)([T ])(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:(Z)|([+-])(\d\d):(\d\d))?", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:(Z)|([+-])(\d\d):(\d\d))?", re.ASCII
 )
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,19})(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -55,15 +55,15 @@ def _micros_of_clock(*parts: str) -> int | None:
 def parse_time(text: Any, zone: str | None = None) -> int | None:
     """Microseconds since the epoch of `YYYY-MM-DDTHH:MM:SS[.fraction](Z|±HH:MM)`; None for anything else.
 
-    With a `zone` there may be a space for the T, and a time without a zone is one there: the earlier one where clocks
-    show it twice, and none where they skip it.
+    There may be a space for the T. With a `zone` a time without one is one there: the earlier one where clocks show it
+    twice, and none where they skip it.
     """
     match = _TIME.fullmatch(text) if type(text) is str else None
     if match is None:
         return None
-    year, month, day, separator, hour, minute, second, fraction, utc, sign, ahead_hours, ahead_minutes = match.groups()
+    year, month, day, hour, minute, second, fraction, utc, sign, ahead_hours, ahead_minutes = match.groups()
     clock = _micros_of_clock(year, month, day, hour, minute, second)
-    if clock is None or (separator == " " and zone is None):
+    if clock is None:
         return None
     micros = clock + int((fraction or "")[:6].ljust(6, "0"))
     if sign:

@@ -37,7 +37,7 @@ from streaming_lakehouse.cli.output import restart_in_utf8, standard_streams
 from streaming_lakehouse.config.compute import Compute
 from streaming_lakehouse.config.redaction import redact
 from streaming_lakehouse.config.storage import Storage, local_path
-from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.errors import LakehouseError, counted, did_you_mean
 from streaming_lakehouse.session import (
     check_storage_visible,
     detect_compute,
@@ -132,7 +132,7 @@ def run(
         is_done = runner.run(plan, progress, partial(_end_at_once, progress))
     if progress.rejected:
         shown = f"lakehouse quarantine {pipeline} {storage.options}"
-        typer.echo(f"quarantine got {progress.rejected:,} rows; see: {shown}", err=True)
+        typer.echo(f"quarantine got {counted(progress.rejected, 'row')}; see: {shown}", err=True)
     if not is_done:
         raise LakehouseError("stopped at a batch boundary before all was done; start again to resume from there")
 
@@ -255,7 +255,7 @@ def generate(
     found = {job.bronze.table: publish.publish(job, to) for job in jobs}
     for job in jobs:
         counts = ", ".join(f"{count:,} {label}" for label, count in found[job.bronze.table].counts.most_common())
-        typer.echo(f"{rows:,} records sent to {job.target(to)}: {counts or 'none'}")
+        typer.echo(f"{counted(rows, 'record')} sent to {job.target(to)}: {counts or 'none'}")
     if file:
         labels.write(file, pipeline, seed, found)
 

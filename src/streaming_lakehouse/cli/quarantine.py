@@ -12,7 +12,7 @@ from rich.text import Text
 
 from streaming_lakehouse.cli.report import by_reason, cell_text, grid, moment_text, no_tables_message, reasons_of
 from streaming_lakehouse.config.storage import Storage, Table
-from streaming_lakehouse.errors import LakehouseError, did_you_mean
+from streaming_lakehouse.errors import LakehouseError, counted, did_you_mean
 from streaming_lakehouse.pipeline import Pipeline
 from streaming_lakehouse.session import check_storage_visible, get_session
 from streaming_lakehouse.sinks import delta
@@ -56,7 +56,7 @@ class QuarantineReport:
         self, spark: SparkSession, table: Table, quarantined: DataFrame, reasons: Counter[tuple[str, ...]], rows: int
     ) -> Iterator[RenderableType]:
         chosen = Counter({names: count for names, count in reasons.items() if self.reason in (None, *names)})
-        yield f"{table}: {chosen.total():,} {'row' if chosen.total() == 1 else 'rows'}"
+        yield f"{table}: {counted(chosen.total(), 'row')}"
         if chosen:
             yield grid(["failed expectation", "rows"], [[name, f"{n:,}"] for name, n in by_reason(chosen).items()])
         if self.reason is not None:

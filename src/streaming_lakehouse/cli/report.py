@@ -15,7 +15,7 @@ from rich.text import Text
 
 from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Storage, Table
-from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.errors import LakehouseError, counted
 from streaming_lakehouse.layers.acceptance import FIRST_DELIVERY, ON_TIME
 from streaming_lakehouse.pipeline import Bronze, Gold, Pipeline, Reference, Silver
 from streaming_lakehouse.pipeline.steps import Step
@@ -50,16 +50,16 @@ class Reconciliation:
         """Raises LakehouseError where a record must be in more than one table."""
         if self.pending < 0:
             raise LakehouseError(
-                f"silver and quarantine hold {-self.pending:,} rows more than {self.bronze}, and each record must be "
-                "in exactly one of them: probably a checkpoint was reset, or bronze was recreated, and they were not "
-                "(or its rows were deleted by TRUNCATE, or by commits that are gone from its log); "
+                f"silver and quarantine hold {counted(-self.pending, 'row')} more than {self.bronze}, and each record "
+                "must be in exactly one of them: probably a checkpoint was reset, or bronze was recreated, and "
+                "they were not (or its rows were deleted by TRUNCATE, or by commits that are gone from its log); "
                 "archive bronze, silver and quarantine with their checkpoints to rebuild them"
             )
 
     def __str__(self) -> str:
         text = (
-            f"{self.rows_in:,} rows in{_deleted(self.deleted_in)} = {self.valid:,} valid "
-            f"+ {self.quarantined:,} quarantined + {self.duplicates:,} duplicates + {self.late:,} late"
+            f"{counted(self.rows_in, 'row')} in{_deleted(self.deleted_in)} = {self.valid:,} valid "
+            f"+ {self.quarantined:,} quarantined + {counted(self.duplicates, 'duplicate')} + {self.late:,} late"
             f"{_deleted(self.deleted_out)}"
         )
         if self.pending < 0:

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.execution.frames import PlanFrames, parsed_schema
-from streaming_lakehouse.execution.own_errors import describe, location, relative
+from streaming_lakehouse.execution.own_errors import definition, describe, location, relative
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.pipeline import Detection, Gold, HotPath, Silver
 from streaming_lakehouse.pipeline.expectations import Expectation
@@ -84,14 +84,14 @@ class _Finder:
 
     def _check_gold(self, step: Step, makes: Gold) -> None:
         if self._built(step, makes.transform) is not None:
-            self._check_columns(step, makes.key)
+            self._check_columns(step, makes.key, makes.transform)
             for detection in self.plan.pipeline.detections:
                 if detection.table == makes.table:
                     self._check_detection(step, detection)
 
     def _check_hot(self, step: Step, hot: HotPath) -> None:
         if self._built(step, hot.transform) is not None:
-            self._check_columns(step, hot.key)
+            self._check_columns(step, hot.key, hot.transform)
 
     def _built(self, step: Step, transform: Callable[..., Any]) -> DataFrame | None:
         """The step's rows; None where they cannot be computed, which is a mistake."""
@@ -108,20 +108,23 @@ class _Finder:
         """Silver's transform gets one batch after the other; a continuous query cannot read the inputs used here."""
         return not isinstance(step.makes, Silver) and self.plan.trigger.kind != "continuous"
 
-    def _check_columns(self, step: Step, key: tuple[str, ...]) -> None:
-        names = self.rows[step.name].columns
+    def _check_columns(self, step: Step, key: tuple[str, ...], transform: Callable[..., Any]) -> None:
+        names, where = self.rows[step.name].columns, definition(transform)
         for column in key:
             if column not in names:
                 self.found.append(
-                    f"{step}: its transform gives no column {column!r}, which is in key=" + did_you_mean(column, names)
+                    f"{step}: its transform{where} gives no column {column!r}, which is in key="
+                    + did_you_mean(column, names)
                 )
         for name, number in Counter(map(str.lower, names)).items():
             if number > 1:
-                self.found.append(f"{step}: its transform gives {number} columns {name!r}; give each a name of its own")
+                self.found.append(
+                    f"{step}: its transform{where} gives {number} columns {name!r}; give each a name of its own"
+                )
         for name in names:
             if _NOT_IN_COLUMN_NAMES.search(name):
                 self.found.append(
-                    f"{step}: its transform gives a column {name!r}, a name that a table cannot have; add an alias"
+                    f"{step}: its transform{where} gives a column {name!r}, a name that no table can have; add an alias"
                 )
 
     def _check_detection(self, step: Step, detection: Detection) -> None:

@@ -36,6 +36,11 @@ def location(error: Exception, function: Callable[..., Any]) -> str:
     own = [each for each in lines if not _LIBRARIES.search(each.filename) and each.filename not in _OURS]
     if own:
         return f" ({relative(f'{own[-1].filename}:{own[-1].lineno}')})"
+    return definition(function)
+
+
+def definition(function: Callable[..., Any]) -> str:
+    """Where the function is defined; '' for a built-in one."""
     code = getattr(inspect.unwrap(getattr(function, "func", function)), "__code__", None)
     return f" ({relative(f'{code.co_filename}:{code.co_firstlineno}')})" if code else ""
 

@@ -195,6 +195,8 @@ def _is_shared(plan: RunPlan, step: Step, table: Table) -> bool:
 
 def rebuild_hint(plan: RunPlan, step: Step) -> str:
     """What makes a step start again from its inputs: bronze's are read again by the next run only."""
+    if not plan.tables(step):
+        return f"archive {plan.checkpoint(step)} and the output"
     if step.layer != "bronze":
         return f"rebuild with: {plan.reset_command([step])}"
     tables = _join(table.location for table in plan.tables(step))

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from streaming_lakehouse.errors import counted
 from streaming_lakehouse.layers.counts import BatchCounts
 
 # Older events mean that a run is catching up, or reads an archive.
@@ -93,7 +94,8 @@ class ProgressReporter:
         state = self.states[step]
         if not state.finished_at:
             state.finished_at, state.is_done = time.monotonic(), True
-            done = f"done: {_rows(state.rows)} in {_batches(state.batches)}, {state.seconds:.1f} s"
+            written = f"{counted(state.rows, 'row')} in {counted(state.batches, 'batch', 'batches')}"
+            done = f"done: {written}, {state.seconds:.1f} s"
             self._log(f"{step}: {done}{_in_brackets(state.counts)}{self._remaining(step)}")
 
     def count_by_sink(self, step: str, count: Callable[[], int | None]) -> None:
@@ -110,9 +112,9 @@ class ProgressReporter:
             before, after = state.sink_count_before, state.sink_count()
             sent = None if before is None or after is None else after - before
             state.rows = sent or 0
-            self._log(f"{step}: stopped" + ("" if sent is None else f", {_rows(sent)} sent"))
+            self._log(f"{step}: stopped" + ("" if sent is None else f", {counted(sent, 'row')} sent"))
         else:
-            stopped = f"stopped after {_batches(state.batches)}, {_rows(state.rows)}"
+            stopped = f"stopped after {counted(state.batches, 'batch', 'batches')}, {counted(state.rows, 'row')}"
             self._log(f"{step}: {stopped}{_in_brackets(state.counts)}{self._remaining(step)}")
 
     def stopping(self, *, after_batch: bool) -> None:
@@ -137,7 +139,7 @@ class ProgressReporter:
         lag = self.read_lag(step, state.end_offsets)
         if lag is None:
             return ""
-        state.backlog = _records(lag)
+        state.backlog = counted(lag, "record")
         return f", {state.backlog} behind"
 
     def update(self, step: str, query: StreamingQuery) -> None:
@@ -168,8 +170,8 @@ class ProgressReporter:
         rate = rows / max(progress["durationMs"]["addBatch"] / 1000, 0.001)
         if not rows:
             rows = sum(read.values())
-            counted = sum(source["numInputRows"] for source in progress["sources"])
-            rate = progress["processedRowsPerSecond"] * rows / counted if rows else 0.0
+            all_rows = sum(source["numInputRows"] for source in progress["sources"])
+            rate = progress["processedRowsPerSecond"] * rows / all_rows if rows else 0.0
         state.rows += rows
         state.batches += rows > 0
         if rows:
@@ -177,13 +179,14 @@ class ProgressReporter:
             state.latency = _latency(progress)
         state.rows_per_second = rate or state.rows_per_second
         lag = self.read_lag(step, state.end_offsets) if is_latest else None
-        state.backlog = (_backlog(progress) if lag is None else _records(lag)) or state.backlog
+        state.backlog = (_backlog(progress) if lag is None else counted(lag, "record")) or state.backlog
         state.watermark = _watermark(progress) or state.watermark
         state.late_drops += sum(operator["numRowsDroppedByWatermark"] for operator in progress["stateOperators"])
         if counts := state.batch_counts.pop(state.last_batch, None):
             state.counts = counts + (state.counts or BatchCounts())
         if rows:
-            parts = [_rows(rows) + _by_source(read) + _in_brackets(counts), f"{state.rows_per_second:,.0f} rows/s"]
+            read_rows = counted(rows, "row") + _by_source(read) + _in_brackets(counts)
+            parts = [read_rows, f"{state.rows_per_second:,.0f} rows/s"]
             parts += [f"{state.backlog} behind"] if state.backlog else []
             parts += [f"watermark {state.watermark}"] if state.watermark else []
             parts += [f"events {_seconds(state.latency)} old"] if state.latency is not None else []
@@ -266,7 +269,7 @@ def _backlog(progress: Any) -> str:
         elif "numBytesOutstanding" in metrics:
             units.add("MB")
             megabytes += int(metrics["numBytesOutstanding"]) / 1e6
-    parts = [_records(records)] if "records" in units else []
+    parts = [counted(records, "record")] if "records" in units else []
     return " + ".join(parts + ([f"{megabytes:,.1f} MB"] if "MB" in units else []))
 
 
@@ -331,15 +334,3 @@ def _description(leaf: Any) -> str:
         return str(leaf.stream().toString())
     except Py4JError:
         return str(leaf.source().toString())
-
-
-def _records(number: int) -> str:
-    return f"{number:,} {'record' if number == 1 else 'records'}"
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} {'row' if number == 1 else 'rows'}"
-
-
-def _batches(number: int) -> str:
-    return f"{number:,} {'batch' if number == 1 else 'batches'}"

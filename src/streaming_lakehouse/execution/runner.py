@@ -92,6 +92,7 @@ def _run_stages(plan: RunPlan, starter: QueryStarter, stop: threading.Event, ups
             starter.progress,
             after_batch=lambda name: upstream_changes.check(plan.step(name)),
             check_source=starter.watch.check,
+            rebuild_hint=lambda name: preflight.rebuild_hint(plan, plan.step(name)),
         )
         if not supervisor.run(stop):
             return not plan.trigger.is_available_now

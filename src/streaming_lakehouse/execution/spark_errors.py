@@ -17,9 +17,9 @@ SPARK_EXCEPTIONS = (PySparkException, Py4JError, ConnectionError)
 _JVM_ENDED = "Spark's JVM has ended, killed or out of memory; start again: the run resumes where it stopped"
 _START_AGAIN = "then start again: the run resumes where it stopped"
 _NOT_WRITABLE = f"cannot write to {{0}}; make it writable, {_START_AGAIN}"
-_AFTER_TRANSFORM_CHANGE = "as after a change of its transform; archive this step's table and checkpoint to rebuild both"
-_REBUILD = "archive this step's table and checkpoint, and those of the steps after it, to rebuild them"
-# A pattern in the exception's text, and the message for the user; {0} is the first group.
+_AFTER_TRANSFORM_CHANGE = "as after a change of its transform; {rebuild}"
+REBUILD = "archive this step's table and checkpoint, and those of the steps after it, to rebuild them"
+# A pattern in the exception's text, and the message for the user; {0} is the first group, {rebuild} the step's remedy.
 _ERROR_PATTERNS = (
     (
         TIMESTAMP_OVERFLOW,
@@ -64,12 +64,12 @@ _ERROR_PATTERNS = (
         r"DELTA_(?:MISSING_FILES_UNEXPECTED_VERSION|LOG_FILE_NOT_FOUND_FOR_STREAMING_SOURCE|STREAMING_TRAILING_COMMIT_"
         r"MISSING|VERSIONS_NOT_CONTIGUOUS)",
         "versions that it has not read yet are gone from the log of the table that it reads (Delta removes them after "
-        f"30 days, see delta.logRetentionDuration); {_REBUILD}",
+        "30 days, see delta.logRetentionDuration); {rebuild}",
     ),
     (
         r"FileNotFoundException: (?:File )?((?!\S*_delta_log)\S+\.parquet)",
         "a file that it has not read yet is gone from the table that it reads, as after a delete or OPTIMIZE and then "
-        f"VACUUM: {{0}}; {_REBUILD}",
+        "VACUUM: {0}; {rebuild}",
     ),
     (r"FileNotFoundException: (?:File )?(\S+)", "a file that the query reads is gone: {0}"),
     (r"(?:AccessControlException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),
@@ -77,11 +77,11 @@ _ERROR_PATTERNS = (
     (r"FAILED_READ_FILE", "a file cannot be read or is damaged{file}"),
     (
         r"DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE",
-        "the table it reads was recreated; archive this step's table and checkpoint too, to rebuild both",
+        "the table it reads was recreated; {rebuild}",
     ),
     (
         r"DELTA_FAILED_TO_MERGE_FIELDS\S* [^\n]*?'(\w+)'",
-        f"{{0}} has another type than in the table, {_AFTER_TRANSFORM_CHANGE}",
+        "{0} has another type than in the table, " + _AFTER_TRANSFORM_CHANGE,
     ),
     (
         r"DELTA_SCHEMA_CHANGED|DELTA_STREAMING_INCOMPATIBLE_SCHEMA_CHANGE",
@@ -89,7 +89,7 @@ _ERROR_PATTERNS = (
     ),
     (
         r"STATE_STORE_(?:KEY|VALUE)_SCHEMA_NOT_COMPATIBLE|STREAMING_STATEFUL_OPERATOR_NOT_MATCH",
-        f"the state in its checkpoint belongs to other aggregations, {_AFTER_TRANSFORM_CHANGE}",
+        "the state in its checkpoint belongs to other aggregations, " + _AFTER_TRANSFORM_CHANGE,
     ),
     (
         r"Answer from Java side is empty|trying to connect to the Java server|Error while sending or receiving|"
@@ -159,8 +159,8 @@ _PYTHON_TRACEBACK = re.compile(
 _MAX_LENGTH = 500
 
 
-def to_user_message(error: BaseException) -> str:
-    """`error`, one of SPARK_EXCEPTIONS, as one line for the user, with secrets redacted."""
+def to_user_message(error: BaseException, rebuild: str = REBUILD) -> str:
+    """`error`, one of SPARK_EXCEPTIONS, as one line for the user, with secrets redacted; `rebuild` is the remedy."""
     if isinstance(error, ConnectionError):
         return _JVM_ENDED
     text = _SPARK_WRAPPER.sub("", "\n".join(_exception_chain(error))).strip() + "\n"
@@ -169,7 +169,7 @@ def to_user_message(error: BaseException) -> str:
         found = re.search(pattern, text)
         if found:
             hint = f": {file[1]}; replace it with a complete copy and start again" if file else ""
-            return redact(meaning.format(*found.groups(), file=hint))
+            return redact(meaning.format(*found.groups(), file=hint, rebuild=rebuild))
     return redact(_summary_line(text))
 
 

@@ -13,9 +13,9 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.triggers import Trigger
-from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.errors import LakehouseError, counted
 from streaming_lakehouse.execution.progress import ProgressReporter
-from streaming_lakehouse.execution.spark_errors import SPARK_EXCEPTIONS, to_user_message
+from streaming_lakehouse.execution.spark_errors import REBUILD, SPARK_EXCEPTIONS, to_user_message
 
 _PROGRESS_INTERVAL_S = 0.25
 _POLL_SECONDS = 0.05
@@ -29,7 +29,7 @@ class Supervisor:
     `after_batch` is called with a step that has finished a batch, and raises LakehouseError if the run must not
     continue. `check_source` raises LakehouseError if a step's source is no longer that of its checkpoint's offsets,
     such as a topic that was recreated. It is called whenever the step reports progress, and after any failure: what a
-    recreated topic causes in Spark does not name it.
+    recreated topic causes in Spark does not name it. `rebuild_hint` says what rebuilds a step.
     """
 
     steps: tuple[str, ...]
@@ -39,6 +39,7 @@ class Supervisor:
     progress: ProgressReporter
     after_batch: Callable[[str], None] = lambda step: None
     check_source: Callable[[str], None] = lambda step: None
+    rebuild_hint: Callable[[str], str] = lambda step: REBUILD
     queries: dict[str, StreamingQuery] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
@@ -51,7 +52,7 @@ class Supervisor:
             # Downstream first: it creates the table that it reads, if there is none, before upstream writes to it.
             for step in reversed(self.steps):
                 if not stop.is_set():
-                    with _prefix_step_name(step):
+                    with self._prefix_step_name(step):
                         self.progress.started(step)
                         self.queries[step] = self.start(step)
             while running := [step for step, query in self.queries.items() if query.isActive]:
@@ -59,7 +60,7 @@ class Supervisor:
                     self._stop_at_batch_boundary()
                     return self._is_complete
                 # Waits in the JVM, which returns as soon as the query ends; signals are handled after each wait.
-                with _prefix_step_name(running[0]):
+                with self._prefix_step_name(running[0]):
                     self.queries[running[0]].awaitTermination(_PROGRESS_INTERVAL_S)  # type: ignore[arg-type]  # takes fractions
                 self._poll_all()
             self._poll_all()
@@ -94,13 +95,30 @@ class Supervisor:
         """True if the query has ended successfully. Raises LakehouseError if it has failed."""
         query = self.queries[step]
         has_ended = not query.isActive  # read first, so that no progress comes after what is recorded below
-        _raise_failure(step, query)
+        self._raise_failure(step, query)
         self._update_progress(step)
         if has_ended:
             self._check_not_stopped_externally(step)
             self.progress.finished(step)
             self.done.add(step)
         return has_ended
+
+    def _raise_failure(self, step: str, query: StreamingQuery) -> None:
+        with self._prefix_step_name(step):
+            error = query.exception()
+            if error is not None:
+                raise error
+
+    @contextmanager
+    def _prefix_step_name(self, step: str) -> Iterator[None]:
+        """Turns Spark's exceptions into LakehouseErrors, and puts the step's name before the message."""
+        try:
+            yield
+        except SPARK_EXCEPTIONS as error:
+            message = to_user_message(error, self.rebuild_hint(step))
+            raise LakehouseError(f"step {step!r} failed: {message}") from error
+        except LakehouseError as error:
+            raise LakehouseError(f"step {step!r}: {error}") from error
 
     def _check_not_stopped_externally(self, step: str) -> None:
         """A query ends by itself with available-now only, between batches. A stop between batches is not detected."""
@@ -170,25 +188,9 @@ def _set_stop_timeout(timeout: str | None) -> None:
 
 
 def late_drops_message(step: str, rows: int, checkpoint: str | None) -> str:
-    message = f"step {step!r} failed: Spark dropped {rows:,} rows as late, which silver should have quarantined"
+    message = (
+        f"step {step!r} failed: Spark dropped {counted(rows, 'row')} as late, which silver should have quarantined"
+    )
     if checkpoint is None:  # a sink that starts from scratch each time
         return message
     return f"{message}, so its table lacks them: archive the table and {checkpoint}, to rebuild both from silver"
-
-
-def _raise_failure(step: str, query: StreamingQuery) -> None:
-    with _prefix_step_name(step):
-        error = query.exception()
-        if error is not None:
-            raise error
-
-
-@contextmanager
-def _prefix_step_name(step: str) -> Iterator[None]:
-    """Turns Spark's exceptions into LakehouseErrors, and puts the step's name before the message."""
-    try:
-        yield
-    except SPARK_EXCEPTIONS as error:
-        raise LakehouseError(f"step {step!r} failed: {to_user_message(error)}") from error
-    except LakehouseError as error:
-        raise LakehouseError(f"step {step!r}: {error}") from error

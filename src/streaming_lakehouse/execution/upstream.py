@@ -74,11 +74,9 @@ class UpstreamChanges:
 
     def _report(self, step: Step, table: Table, change: Change) -> None:
         if change.added:
-            tables = self.plan.tables(step)
-            remedy = rebuild_hint(self.plan, step) if tables else f"archive {self.plan.checkpoint(step)} and the output"
             raise LakehouseError(
                 f"step {step.name!r} failed: {table} was changed by {change}; layers read what is added by commits "
-                f"that only add, so the new rows are missing here: {remedy}"
+                f"that only add, so the new rows are missing here: {rebuild_hint(self.plan, step)}"
             )
         log.warning(
             "step %r passes over a change of %s: %s; what the step has made of these rows before stays, so change it "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streaming_lakehouse.errors import counted
+
 
 @dataclass(frozen=True)
 class BatchCounts:
@@ -31,5 +33,5 @@ class BatchCounts:
         )
 
     def __str__(self) -> str:
-        rejected = f"{self.quarantined:,} quarantined, {self.duplicates:,} duplicates, {self.late:,} late"
+        rejected = f"{self.quarantined:,} quarantined, {counted(self.duplicates, 'duplicate')}, {self.late:,} late"
         return f"{self.valid:,} valid, {rejected}"

@@ -25,7 +25,7 @@ FILE_NAME_ENCODING = "sun.jnu.encoding"  # the property in which Java reports wh
 _OTHER_SETTINGS = ("SPARK_", "HADOOP_", "YARN_", "HIVE_")
 _OTHER_MASTERS = ("MASTER", "DEPLOY_MODE", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PIN_THREAD")
 # Those that somebody has set on purpose, and will miss.
-_REPORTED = ("SPARK_CONF_DIR", "SPARK_LOCAL_DIRS", "PYSPARK_SUBMIT_ARGS", "HADOOP_CONF_DIR")
+_REPORTED = ("SPARK_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_DIRS", "PYSPARK_SUBMIT_ARGS", "HADOOP_CONF_DIR")
 # Java reads these itself; the last one would win over the command line.
 _JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 # A word as Java divides these variables: quotes may enclose blanks.

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 
 from streaming_lakehouse.checkpointing import delta_log
 from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.errors import counted
 
 _OPTIONS = {
     # Delta's read limits count files or bytes, not commits. The rows of one commit may have any event times, as those
@@ -60,7 +61,7 @@ class Change:
 
     def __str__(self) -> str:
         counts = [(self.deleted, "deleted"), (self.updated, "updated"), (self.added, "added")]
-        found = ", ".join(f"{number:,} {'row' if number == 1 else 'rows'} {what}" for number, what in counts if number)
+        found = ", ".join(f"{counted(number, 'row')} {what}" for number, what in counts if number)
         return f"{self.operation} in version {self.version}" + (f" ({found})" if found else "")
 
 

@@ -15,7 +15,7 @@ from streaming_lakehouse.checkpointing import file_log
 from streaming_lakehouse.config.options import OptionSpec, get_option, require_option
 from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.config.storage import is_utf8, local_path
-from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.errors import LakehouseError, counted
 from streaming_lakehouse.session import on_databricks
 from streaming_lakehouse.sources import ReadRequest, Source
 from streaming_lakehouse.sources.envelope import HEADERS, RECORD
@@ -202,7 +202,7 @@ def warning(checkpoint: str) -> str | None:
     if not changed:
         return None
     names = ", ".join(map(str, changed[:_MAX_NAMED])) + (", …" if len(changed) > _MAX_NAMED else "")
-    files = "1 file has" if len(changed) == 1 else f"{len(changed):,} files have"
+    files = counted(len(changed), "file has", "files have")
     return (
         f"source 'files': {files} changed after being read, and a file is read once, by its name; copy to a new name "
         f"what is to be read again (known events are duplicates then), and remove the old file: {names}"

@@ -7,8 +7,7 @@ from pyspark.sql import Column, functions as F
 # \z at the end: $ would let a line feed follow.
 _DATE = r"^\d{4}-\d\d-\d\d\z"
 _LOCAL = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?\z"
-_ZONED = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\z"
-_ZONED_WITH_SPACE = _ZONED.replace("T", "[T ]")
+_ZONED = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\z"
 # A number as JSON has it. More digits, or an exponent of more, would keep a decimal busy for long.
 _EPOCH = r"^-?(0|[1-9]\d{0,19})(\.\d{1,40})?([eE][+-]?\d{1,3})?\z"
 _MICROS = {"epoch_seconds": 1_000_000, "epoch_millis": 1_000, "epoch_micros": 1}
@@ -21,12 +20,15 @@ def date(text: Column) -> Column:
 
 
 def zoned_timestamp(text: Column) -> Column:
-    """The moment of an ISO 8601 time with a zone; null for anything else. Digits beyond microseconds are cut off."""
+    """The moment of an ISO 8601 time, with T or a space, with a zone; null for anything else.
+
+    RFC 3339 allows the space. Digits beyond microseconds are cut off.
+    """
     return F.when(text.rlike(_ZONED), text.try_cast("timestamp"))
 
 
 def local_timestamp(text: Column, zone: str) -> Column:
-    """The moment of an ISO 8601 time, with T or a space, with a zone or in `zone`; null for anything else.
+    """The moment of such a time, with a zone or in `zone`; null for anything else.
 
     Where clocks are set back and an hour comes twice, it is the first of both. A time that clocks skip when they are
     set forward is none.
@@ -34,9 +36,7 @@ def local_timestamp(text: Column, zone: str) -> Column:
     clock = F.concat(text, F.lit("Z")).try_cast("timestamp")
     moment = F.to_utc_timestamp(clock, zone)
     is_shown = F.from_utc_timestamp(moment, zone) == clock
-    return F.when(text.rlike(_ZONED_WITH_SPACE), text.try_cast("timestamp")).when(
-        text.rlike(_LOCAL), F.when(is_shown, moment)
-    )
+    return F.when(text.rlike(_ZONED), text.try_cast("timestamp")).when(text.rlike(_LOCAL), F.when(is_shown, moment))
 
 
 def epoch_timestamp(text: Column, time_format: str) -> Column:
