@@ -7,7 +7,7 @@ WORKERS ?= 2
 # C1 alone: a demo ends before C2 would pay back.
 C1 := LAKEHOUSE_JAVA_OPTIONS="$${LAKEHOUSE_JAVA_OPTIONS--XX:TieredStopAtLevel=1}"
 
-.PHONY: help setup demo test test-exhaustive check combinations bench bench-domains bench-live requirements clean
+.PHONY: help setup demo test test-exhaustive check combinations bench bench-domains bench-live bench-endurance requirements clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make bench            side by side with hand-written pipelines (more than an hour)"
 	@echo "make bench-domains    events a second of every pipeline, and the share of each step (half an hour)"
 	@echo "make bench-live       rows in gold seconds after they happen, beside hand-written ones (three hours)"
+	@echo "make bench-endurance  an hour live: latencies, CPU, memory, files and logs"
 	@echo "make requirements     pin requirements-dev.txt from pyproject.toml"
 	@echo "make clean            remove what the above created here"
 
@@ -55,6 +56,9 @@ bench-domains: setup
 
 bench-live: setup
 	$(BIN)/python bench/live.py $(ARGUMENTS)
+
+bench-endurance: setup
+	$(BIN)/python bench/endurance.py $(ARGUMENTS)
 
 requirements: setup
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --universal --python-version 3.11 \

@@ -41,12 +41,15 @@ def actions(text: str) -> Iterator[dict[str, Any]]:
 
 
 def added_bytes(table: Path) -> int | None:
-    """The size of the files that the latest commit has added; None where it has none, or cannot be read."""
-    version = latest_version(table)
-    if version is None:
-        return None
+    """The size of the files of the latest commit with new rows; None where there is none, or it cannot be read.
+
+    A compaction, which adds files without new rows, may follow it.
+    """
     try:
-        added = [each["add"] for each in actions(commit(table, version).read_text()) if "add" in each]
-        return sum(int(each["size"]) for each in added) if added else None
+        for version in range(latest_version(table) or 0, -1, -1):
+            added = [each["add"] for each in actions(commit(table, version).read_text()) if "add" in each]
+            if sizes := [int(each["size"]) for each in added if each["dataChange"]]:
+                return sum(sizes)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return None
