@@ -227,16 +227,26 @@ def test_the_digests_are_the_same_everywhere(resume: Callable[..., dict[str, Def
     }
 
 
-def test_comments_and_layout_are_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("imported", "name"),
+    [
+        ("from rides import limits", "limits.SLOW_KM_H"),
+        ("from rides.limits import SLOW_KM_H as SLOW", "SLOW"),
+        ("from . import limits as of_rides", "of_rides.SLOW_KM_H"),
+        ("import rides.limits", "rides.limits.SLOW_KM_H"),
+        ("import rides.limits as limits", "limits.SLOW_KM_H"),
+    ],
+)
+def test_comments_and_layout_are_no_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported: str, name: str
+) -> None:
     """What the code does is, in whichever module of its package."""
     monkeypatch.syspath_prepend(tmp_path)
     package = tmp_path / "rides"
     package.mkdir()
     (package / "__init__.py").touch()
     limits = "SLOW_KM_H = 5\nUNUSED = 1\n"
-    rules = (
-        "from rides import limits\n\ndef is_slow(speed):\n    return speed < limits.SLOW_KM_H\n\ndef other(): pass\n"
-    )
+    rules = f"{imported}\n\ndef is_slow(speed):\n    return speed < {name}\n\ndef other(): pass\n"
 
     def source(limits: str, rules: str) -> str:
         (package / "limits.py").write_text(limits)

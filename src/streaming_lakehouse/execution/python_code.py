@@ -46,12 +46,8 @@ class _Reader:
         source = self.modules.setdefault(module, _Module(module))
         if name in source.definitions:
             self.found[module, name] = ast.unparse(source.definitions[name])
-            for used, attribute in _names(source.definitions[name]):
-                as_module = ".".join(filter(None, source.imports.get(used, ())))
-                if attribute and as_module in sys.modules:
-                    self.follow(as_module, attribute)
-                else:
-                    self.follow(module, used)
+            for used in _names(source.definitions[name]):
+                self.follow(*source.resolve(used))
         elif name in source.imports:
             self.follow(*source.imports[name])
 
@@ -99,8 +95,19 @@ class _Module:
                 source = ".".join(filter(None, [self._ancestor(node.level), node.module]))
                 found.update({each.asname or each.name: (source, each.name) for each in node.names})
             elif isinstance(node, ast.Import):
-                found.update({each.asname: (each.name, "") for each in node.names if each.asname})
+                for each in node.names:  # `import shop.rules` gives the name shop
+                    name = each.asname or each.name.partition(".")[0]
+                    found[name] = (each.name if each.asname else name, "")
         return found
+
+    def resolve(self, names: tuple[str, ...]) -> tuple[str, str]:
+        """The module and the name in it that `names[0].names[1]…` reads here."""
+        imported = ".".join(filter(None, self.imports.get(names[0], ()))).split(".")
+        dotted = [*imported, *names[1:]]
+        for length in range(len(dotted) - 1, 0, -1):
+            if (module := ".".join(dotted[:length])) in sys.modules:
+                return module, dotted[length]
+        return self.name, names[0]
 
     def _ancestor(self, level: int) -> str:
         """The package that `level` dots stand for; nothing in an absolute import."""
@@ -111,10 +118,13 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _names(definition: ast.AST) -> Iterator[tuple[str, str | None]]:
-    """Each name that is read, and the attribute that is read of it."""
+def _names(definition: ast.AST) -> Iterator[tuple[str, ...]]:
+    """Each name that is read, and with each attribute, as `("rules", "limits", "SLOW")` of rules.limits.SLOW."""
     for node in ast.walk(definition):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield node.value.id, node.attr
-        elif isinstance(node, ast.Name):
-            yield node.id, None
+        attributes: tuple[str, ...] = ()
+        owner = node
+        while isinstance(owner, ast.Attribute):
+            attributes = (owner.attr, *attributes)
+            owner = owner.value
+        if isinstance(owner, ast.Name):
+            yield (owner.id, *attributes)
