@@ -34,7 +34,7 @@ demo: setup
 
 test: setup
 	@echo "The suite takes less than 20 minutes on two cores."
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-exhaustive: setup
 	LAKEHOUSE_EXHAUSTIVE=1 LAKEHOUSE_KILLS=20 $(BIN)/python -m pytest tests/execution/test_compatibility.py tests/test_recovery.py tests/exhaustive

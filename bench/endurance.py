@@ -1,17 +1,18 @@
 """Endurance: an hour live from Kafka at a steady rate. Latencies, CPU, memory, files and logs, a row each ten minutes.
 
-Files that Delta has compacted stay on disk until VACUUM, and its log keeps commits for 30 days: both are counted apart
-from those that a reader needs.
+Delta keeps the files that it has compacted until VACUUM, and its log's entries for 30 days, so what is on disk grows.
 """
 
 import argparse
+import itertools
 import json
 import re
-import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,60 +22,65 @@ from deltalake import DeltaTable
 from run import RESULTS, provenance, written_by
 
 from streaming_lakehouse.local.broker import Broker, create_topic
+from streaming_lakehouse.local.java import java_home
 
-# A collection of G1: the heap before it, after it, and its size.
-_PAUSE = re.compile(r"\[(\d+)ms\].* Pause .* \d+M->(\d+)M\(\d+M\)")
-_MIB = 2**20
+# A collection of the whole heap, which leaves what is in use: each sample asks for one.
+_FULL_COLLECTION = re.compile(r"Pause Full .* \d+M->(\d+)M\(\d+M\)")
 _ROOT, _LOG = "lake", "gc.log"
-_WARM_UP_S, _DRAIN_S = 60, 20
-
-
-def heap_after_collections(log: Path, start_ms: float, end_ms: float) -> list[int]:
-    """MiB that each garbage collection has left, of those between two times since the JVM's start."""
-    found = [(int(at), int(left)) for at, left in _PAUSE.findall(log.read_text())]
-    return [left for at, left in found if start_ms <= at < end_ms]
+_WARM_UP_S, _DRAIN_S = 60, 30
 
 
 def size(folder: Path) -> tuple[int, float]:
     """The number of files below a folder, and their MiB."""
-    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-    return len(sizes), sum(sizes) / _MIB
+    sizes = []
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a temporary one, renamed meanwhile
+            sizes.append(file.stat().st_size if file.is_file() else 0)
+    return len(sizes), round(sum(sizes) / 2**20, 1)
 
 
-def sample(process: psutil.Process, root: Path) -> dict[str, Any]:
+def heap_in_use(process: psutil.Process, log: Path) -> int | None:
+    """MiB after a collection of the whole heap; None without a JDK, whose jcmd asks for one."""
+    jcmd = java_home() / "bin" / "jcmd"
+    if not jcmd.is_file():
+        return None
+    for child in process.children():
+        with suppress(psutil.NoSuchProcess):
+            if child.name() == "java":
+                subprocess.run([str(jcmd), str(child.pid), "GC.run"], capture_output=True, check=True)
+    found = _FULL_COLLECTION.findall(log.read_text())
+    return int(found[-1]) if found else None
+
+
+def sample(process: psutil.Process, folder: Path) -> dict[str, Any]:
     """What the process and its tables have used so far."""
-    family = [process, *process.children(recursive=True)]
+    root = folder / _ROOT
     found: dict[str, Any] = {
         "at": time.time(),
         "cpu_s": live.cpu_seconds(process),
-        "resident_mib": round(sum(each.memory_info().rss for each in family) / _MIB),
+        "heap_mib": heap_in_use(process, folder / _LOG),
+        "resident_mib": round(live.resident_bytes(process) / 2**20),
         "checkpoint_files": size(root / "_checkpoints")[0],
     }
     for layer, name in live.TABLES.items():
-        entries, mib = size(root / name / "_delta_log")
+        log_files, log_mib = size(root / name / "_delta_log")
         found[layer] = {
             "files": len(DeltaTable(root / name).file_uris()),
-            "log_entries": entries,
-            "log_mib": round(mib, 1),
+            "disk_mib": size(root / name)[1],
+            "log_files": log_files,
+            "log_mib": log_mib,
         }
     return found
 
 
-def interval(
-    before: dict[str, Any], after: dict[str, Any], folder: Path, started_at: float, rate: int
-) -> dict[str, Any]:
-    """The figures of the time between two samples."""
-    root, log, start, end = folder / _ROOT, folder / _LOG, before["at"], after["at"]
-    heap = heap_after_collections(log, (start - started_at) * 1000, (end - started_at) * 1000)
-    figures = {
-        "minutes": round((end - started_at) / 60, 1),
-        "cpu_s_per_min": round((after["cpu_s"] - before["cpu_s"]) / (end - start) * 60, 1),
-        "resident_mib": after["resident_mib"],
-        "heap_after_gc_mib": round(statistics.median(heap)) if heap else None,
-        "checkpoint_files": after["checkpoint_files"],
-    }
+def interval(before: dict[str, Any], after: dict[str, Any], root: Path, rate: int) -> dict[str, Any]:
+    """The figures of the time between two samples: latencies and commits within it, the rest at its end."""
+    start, end = before["at"], after["at"]
+    figures: dict[str, Any] = {"cpu_s_per_min": round((after["cpu_s"] - before["cpu_s"]) / (end - start) * 60, 1)}
+    figures |= {name: after[name] for name in ("heap_mib", "resident_mib", "checkpoint_files")}
     for layer, name in live.TABLES.items():
-        figures[layer] = live.batches(root / name, start, end) | after[layer]
+        found = live.batches(root / name, start, end)
+        figures[layer] = {"commits": found["commits"], "interval_s": found["interval_s"]} | after[layer]
         if layer in live.WITH_TIMES:
             seconds = live.latencies(root / name, start, end)
             figures[layer] |= live.summary(seconds, expected=rate * (end - start))
@@ -84,30 +90,40 @@ def interval(
 def write(results: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "endurance.json").write_text(json.dumps(results, indent=1) + "\n")
-    layers = [
-        ("commits, s apart", "interval_s"),
-        ("files", "files"),
-        ("log entries", "log_entries"),
-        ("MiB", "log_mib"),
-    ]
-    columns = ["until minute", "silver p50", "p99", "gold p50", "p99", "CPU s a minute", "resident MiB"]
-    columns += ["heap after GC", "checkpoints' files"]
-    columns += [f"{layer}: {title}" if not i else title for layer in live.TABLES for i, (title, _) in enumerate(layers)]
     about = f"{written_by('bench/endurance.py', results)} {results['rate']} events a second."
+    per_table = ("commits, s apart", "files", "MiB on disk", "log files", "MiB of log")
+    columns = [
+        "minutes",
+        "silver p50",
+        "p99",
+        "gold p50",
+        "p99",
+        "missing in gold",
+        "CPU s a minute",
+        "MiB of heap in use",
+    ]
+    columns += [
+        "MiB resident",
+        "checkpoints' files",
+        *(f"{layer}: {title}" for layer in live.TABLES for title in per_table),
+    ]
     lines = [
         "# Endurance",
         "",
-        f"{about} Seconds from an event's time to the commit with its row; of the tables, the files that a reader "
-        "needs, and the log's files.",
+        f"{about} Seconds from an event's time to the commit with its row; files are those that a reader of the table "
+        "needs.",
         "",
         f"| {' | '.join(columns)} |",
         "|" + "---|" * len(columns),
     ]
-    for row in results["intervals"]:
-        cells = [row["minutes"]]
+    for number, row in enumerate(results["intervals"]):
+        start, end = (round((number + more) * results["every_min"], 1) for more in (0, 1))
+        cells = [f"{start} to {end}"]
         cells += [row[layer][name] for layer in live.WITH_TIMES for name in ("p50_s", "p99_s")]
-        cells += [row[name] for name in ("cpu_s_per_min", "resident_mib", "heap_after_gc_mib", "checkpoint_files")]
-        cells += [row[layer][name] for layer in live.TABLES for _, name in layers]
+        cells += [f"{row['gold']['missing_share']:.1%}"]
+        cells += [row[name] for name in ("cpu_s_per_min", "heap_mib", "resident_mib", "checkpoint_files")]
+        names = ("interval_s", "files", "disk_mib", "log_files", "log_mib")
+        cells += [row[layer][name] for layer in live.TABLES for name in names]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     (RESULTS / "endurance.md").write_text("\n".join(lines) + "\n")
 
@@ -118,26 +134,25 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=10, metavar="MINUTES", help="a row of the table")
     chosen = parser.parse_args()
-    results: dict[str, Any] = {**provenance(), "rate": chosen.rate, "intervals": []}
-    with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as folder, Broker(Path(folder) / "broker") as broker:
-        root, log = Path(folder) / _ROOT, Path(folder) / _LOG
+    results: dict[str, Any] = {**provenance(), "rate": chosen.rate, "every_min": chosen.every}
+    with tempfile.TemporaryDirectory(prefix="lakehouse-bench-") as work, Broker(Path(work) / "broker") as broker:
+        folder = Path(work)
         create_topic(broker.bootstrap_servers, "live", 2)
-        command = live.command("ours", broker.bootstrap_servers, "live", root)
-        collections = f"LAKEHOUSE_JAVA_OPTIONS=-Xlog:gc:file={log}:uptimemillis"
-        started_at = time.time()
-        with live.running(["env", collections, *command], Path(folder) / "run.log") as process:
+        command = live.command("ours", broker.bootstrap_servers, "live", folder / _ROOT)
+        collections = f"LAKEHOUSE_JAVA_OPTIONS=-Xlog:gc:file={folder / _LOG}"
+        with live.running(["env", collections, *command], folder / "run.log") as process:
             endless = (broker.bootstrap_servers, "live", chosen.rate, float("inf"))
             threading.Thread(target=live.send, args=endless, daemon=True).start()
             time.sleep(_WARM_UP_S)
-            before = sample(process, root)
-            for _ in range(round(chosen.minutes / chosen.every)):
-                time.sleep(chosen.every * 60)
-                after = sample(process, root)
-                time.sleep(_DRAIN_S)  # until the last events of this time are visible
-                results["intervals"].append(interval(before, after, Path(folder), started_at, chosen.rate))
-                print(json.dumps(results["intervals"][-1]), flush=True)
-                write(results)
-                before = after
+            samples = [sample(process, folder)]
+            while len(samples) <= chosen.minutes / chosen.every:
+                time.sleep(samples[-1]["at"] + chosen.every * 60 - time.time())
+                samples.append(sample(process, folder))
+                print(json.dumps(samples[-1]), flush=True)
+            time.sleep(_DRAIN_S)  # until the last events are visible
+        pairs = itertools.pairwise(samples)  # computed now, when it disturbs nothing
+        results["intervals"] = [interval(*pair, folder / _ROOT, chosen.rate) for pair in pairs]
+    write(results)
 
 
 if __name__ == "__main__":

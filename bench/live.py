@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,20 @@ def send(servers: str, topic: str, rate: int, seconds: float) -> None:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            times = each.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def resident_bytes(process: psutil.Process) -> int:
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += int(each.memory_info().rss)
+    return total
 
 
 def commits(table: Path) -> list[tuple[float, list[Path]]]:
@@ -94,7 +106,7 @@ def latencies(table: Path, start: float, end: float) -> list[float]:
     """Seconds from event to commit, of the events that happened between `start` and `end`."""
     seconds = []
     for committed_at, files in commits(table):
-        for file in files:
+        for file in files if committed_at >= start else ():
             times = pq.read_table(file, columns=["time"])["time"].to_pylist()
             happened = (time.replace(tzinfo=time.tzinfo or UTC).timestamp() for time in times)
             seconds += [committed_at - each for each in happened if start <= each < end]

@@ -39,6 +39,26 @@ Prepare = Callable[..., None]
 # Half of the rows of a lake, and all of them: many tests of gold and its sinks take one, or one after the other.
 HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
 
+# pytest-xdist gives files out in this order, then the others as they are collected: a long one must not be the last.
+LONGEST_FILES = (
+    "test_recovery.py",
+    "test_compatibility.py",
+    "test_silver.py",
+    "test_pipeline_graph.py",
+    "test_contract.py",
+    "test_sinks.py",
+    "test_weather_pipeline.py",
+    "test_catalog.py",
+    "test_upstream.py",
+    "test_spark_errors.py",
+    "test_reset.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 class FakeSecretScopes:
     """Stands in for a workspace's `dbutils.secrets`: one scope, and none other may be read."""

@@ -25,7 +25,7 @@ from streaming_lakehouse.session import get_session
 
 CATALOG, PREFIX, TOPIC = "spark_catalog", "by_name_", "weather-by-name"
 WEATHER = load_pipeline("weather")
-# Each output mode, and Delta's own sink.
+# Each output mode, and Delta's streaming sink.
 GOLD = (
     (("weather_device_hourly", "weather_alerts"), "append", "delta"),
     (("weather_device_sliding",), "update", "delta"),

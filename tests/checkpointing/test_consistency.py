@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from streaming_lakehouse.checkpointing import consistency
 from streaming_lakehouse.checkpointing.consistency import commit_metadata, last_committed_batch
+from streaming_lakehouse.config.storage import Table
+from streaming_lakehouse.errors import LakehouseError
 
 FIRST, SECOND = "0" * 20, "0" * 19 + "1"
 TRANSACTION_7 = {"txn": {"appId": "ours", "version": 7}}
@@ -28,7 +31,7 @@ def log(tmp_path: Path) -> Path:
 def test_the_last_batch_is_that_of_the_latest_commit_by_the_query(
     log: Path, tmp_path: Path, action: dict[str, object]
 ) -> None:
-    """As version 0.1 and Delta's own sink recorded it, and as we do; other queries' commits do not count."""
+    """As version 0.1 and Delta's streaming sink recorded it, and as we do; other queries' commits do not count."""
     others = [
         {"commitInfo": {"userMetadata": commit_metadata("theirs", 9)}},
         {"txn": {"appId": "theirs", "version": 9}},
@@ -76,3 +79,21 @@ def test_the_latest_commit_is_found_from_any_last_checkpoint(
     if last_checkpoint:
         (log / "_last_checkpoint").write_text(last_checkpoint)
     assert last_committed_batch(tmp_path, "ours") == 8
+
+
+def test_after_a_batch_without_rows_a_table_of_version_0_1_is_in_sync(log: Path, tmp_path: Path) -> None:
+    """0.1 left a transaction of every batch; batch 8 has no rows and so no commit."""
+    (log / f"{FIRST}.json").write_text(json.dumps(TRANSACTION_7))
+    for entries in ("offsets", "commits"):
+        (tmp_path / entries).mkdir()
+        (tmp_path / entries / "8").touch()
+    (tmp_path / "metadata").write_text(json.dumps({"id": "ours"}))
+    table = Table("gold", "windows", path=str(tmp_path))
+
+    def check() -> None:
+        consistency.check_table_in_sync("windows", str(tmp_path), table, "rebuild", is_written_each_batch=False)
+
+    with pytest.raises(LakehouseError, match=r"has batch 8 as written, but gold\.windows has none after 7"):
+        check()
+    consistency.record_batch(str(tmp_path), table, "ours", 8)
+    check()

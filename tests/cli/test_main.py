@@ -458,6 +458,13 @@ def test_an_unknown_source_or_sink_lists_all(get: Callable[[str], object], known
     assert str(refused.value).rpartition("available: ")[2].split(", ") == list(known)
 
 
+def test_a_sink_of_version_0_1_is_named_as_it_is_called_now() -> None:
+    with pytest.raises(LakehouseError, match=r"the sink 'foreachBatch' is called 'delta' since version 0\.2"):
+        get_sink("foreachBatch")
+    with pytest.raises(LakehouseError, match="there is no source 'foreachBatch'"):
+        get_source("foreachBatch")
+
+
 def test_help_of_generate_lists_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     """Those of each target, and the fault rates."""
     output = help_of("generate", capsys)

@@ -127,6 +127,7 @@ def test_a_table_that_cannot_be_written_is_named(run_weather: RunWeather, tmp_pa
             "cannot write to /a/b; make it writable",
         ),
         ("java.nio.file.FileSystemException: /a/b: Read-only file system", "cannot write to /a/b; make it writable"),
+        ("java.nio.file.AccessDeniedException: /a/b", "no permission for /a/b"),
         (
             "Traceback (most recent call last):\n  File\npy4j.protocol.Py4JJavaError: An error occurred while calling "
             "o1.save.\n: java.lang.IllegalStateException: The moon is down\n\tat a.b",

@@ -332,7 +332,7 @@ def test_expect_warns_and_expect_or_fail_stops_before_anything_is_written(
     cool = "temperature_c\n    < 20"
     lake.started(expectations=(expect("is_cool", cool),))(lake.batch(("a", NOON)), 0)
     assert lake.silver() == [("a", 0)]
-    assert "1 valid rows violate the expectation 'is_cool' (temperature_c < 20); they are not" in caplog.text
+    assert "1 valid row violates the expectation 'is_cool' (temperature_c < 20); they are not" in caplog.text
     with pytest.raises(LakehouseError, match=r"'is_cool'.*nothing of their batch was written"):
         lake.started(expectations=(expect_or_fail("is_cool", cool),))(lake.batch(("b", NOON), first_offset=1), 1)
     assert lake.silver() == [("a", 0)]

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming_lakehouse.checkpointing import consistency, delta_log
-from streaming_lakehouse.config.spark_settings import LIVE_SETTINGS, applied
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
@@ -52,20 +53,22 @@ def test_a_replayed_batch_is_skipped_where_its_commit_is_there(spark: SparkSessi
 
 
 def test_small_files_are_compacted_and_batches_found_behind_it(spark: SparkSession, tmp_path: Path) -> None:
-    """The compaction is the latest commit then; its file is not that of a batch."""
-    table = Table("bronze", "compacted", path=str(tmp_path / "table"))
+    """The compaction is the latest commit then; its file is not that of a batch. Files of another process stay until
+    this one has added enough."""
+    table, path = Table("bronze", "compacted", path=str(tmp_path / "table")), tmp_path / "table"
+    write_deltalake(path, pa.table({"id": [-1]}))
     sizes = []
-    with applied(spark, LIVE_SETTINGS | {"spark.databricks.delta.autoCompact.minNumFiles": "4"}):
-        for number in range(4):
+    with applied(spark, {"spark.databricks.delta.autoCompact.minNumFiles": "4"}):
+        for number in range(6):
             write_batch(rows(spark, number), table, Batch("ours", number))
-            sizes.append(delta_log.added_bytes(tmp_path / "table"))
-    log = [delta_log.commit(tmp_path / "table", version).read_text() for version in range(5)]
-    assert ["OPTIMIZE" in commit for commit in log] == [False] * 4 + [True]
-    assert len(DeltaTable(tmp_path / "table").file_uris()) == 1
+            sizes.append(delta_log.added_bytes(path))
+    log = [delta_log.commit(path, version).read_text() for version in delta_log.versions(path)]
+    assert [version for version, commit in enumerate(log) if "OPTIMIZE" in commit] == [5]
+    assert len(DeltaTable(path).file_uris()) == 3
     assert len(set(sizes)) == 1
-    write_batch(rows(spark, 3), table, Batch("ours", 3, is_replayed=True))
-    assert ids(spark, table) == [0, 1, 2, 3]
-    assert consistency.last_committed_batch(tmp_path / "table", "ours") == 3
+    assert consistency.last_committed_batch(path, "ours") == 5
+    write_batch(rows(spark, 5), table, Batch("ours", 5, is_replayed=True))
+    assert ids(spark, table) == [-1, 0, 1, 2, 3, 4, 5]
 
 
 def test_a_batch_of_version_0_1_is_found_by_its_transaction(spark: SparkSession, table: Table) -> None:

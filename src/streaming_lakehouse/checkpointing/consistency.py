@@ -45,9 +45,10 @@ def check_table_in_sync(step: str, checkpoint: str, table: Table, remedy: str, *
 
 
 def record_batch(checkpoint: str, table: Table, query_id: str, batch: int) -> None:
-    """Records a batch as written, if the table's log has it: Delta makes no commit of an append without rows."""
-    if table.path and last_committed_batch(Path(table.path), query_id) == batch:
-        metadata.record_written_batch(checkpoint, table.layer, batch)
+    """Records the last batch that the table's log has: Delta makes no commit of an append without rows."""
+    last = last_committed_batch(Path(table.path), query_id) if table.path else None
+    if last is not None and last > _NO_BATCH:
+        metadata.record_written_batch(checkpoint, table.layer, last)
 
 
 def record_table_version(checkpoint: str, table: Table) -> None:
@@ -109,8 +110,9 @@ def _after_batch(batch: int) -> str:
 def _min_expected_batch(checkpoint: str, table: Table, last: int, *, is_written_each_batch: bool) -> int:
     """The latest batch that the table must contain, as far as the checkpoint records it.
 
-    A batch may have no rows for a table: those that were written are recorded. Delta's own sink, and version 0.1, have
-    each batch of bronze in the log, and of a gold table that is appended to: once one batch is there, all must be.
+    A batch may have no rows for a table: those that were written are recorded. Delta's streaming sink, and version
+    0.1, have each batch of bronze in the log, and of a gold table that is appended to: once one batch is there, all
+    must be.
     """
     written = metadata.last_written_batch(checkpoint, table.layer)
     if written is None and table.layer not in ("silver", "quarantine"):
@@ -136,8 +138,9 @@ def batch_of_commit(user_metadata: str | None, query_id: str) -> int | None:
 def last_committed_batch(table: Path, query_id: str) -> int | None:
     """The latest batch that the query has committed to the table; `_NO_BATCH` for none, None if it cannot be known.
 
-    Searches the commits from the latest back, as far as they exist: most often the first one answers. Delta's own sink,
-    and version 0.1, wrote transactions, which the latest commit's checksum file lists even where their commit is gone.
+    Searches the commits from the latest back, as far as they exist: most often the first one answers. Delta's streaming
+    sink, and version 0.1, wrote transactions, which the latest commit's checksum file lists even where their commit is
+    gone.
     """
     latest = delta_log.latest_version(table)
     if latest is None:

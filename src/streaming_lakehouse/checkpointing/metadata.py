@@ -13,7 +13,7 @@ from streaming_lakehouse.errors import LakehouseError
 _Parsed = TypeVar("_Parsed")
 _PREPOPULATED = "over_rows"
 _LATE_DROPS = "dropped_rows"
-# What it called delta is now delta-native, whose checkpoints the sink delta resumes too.
+# What 0.1 called delta is now delta-native; such a checkpoint resumes with the sink delta.
 _DELTA_BEFORE_0_2 = "foreachBatch"
 _RESTORE_HINT = (
     "restore it from a backup, or rebuild: archive the step's checkpoint and tables, and those of the steps downstream"

@@ -23,7 +23,7 @@ SinkName = Annotated[
         envvar="LAKEHOUSE_SINK",
         metavar="NAME",
         help=f"Where gold tables and the hot path go: {', '.join(SINKS)}. delta appends, upserts or overwrites, "
-        "delta-native is Spark's own stream into a table.",
+        "delta-native is Delta's streaming sink.",
     ),
 ]
 Mode = Annotated[

@@ -21,7 +21,7 @@ from streaming_lakehouse.config.options import OptionSpec, get_option, is_int_in
 from streaming_lakehouse.config.redaction import redact
 from streaming_lakehouse.config.secrets import reject_plaintext_secrets, resolve_secrets
 from streaming_lakehouse.config.storage import local_path, translate_write_errors
-from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.errors import LakehouseError, counted
 from streaming_lakehouse.local.topics import create_topic
 from streaming_lakehouse.pipeline import Bronze
 from streaming_lakehouse.pipeline.synthetic import (
@@ -215,7 +215,8 @@ def _produce(job: PublishJob, made: Iterator[Record], producer: Any, topic: str)
     except (KafkaException, BufferError) as error:
         raise LakehouseError(redact(f"cannot send to topic {topic}: {error}")) from error
     if refused or len(producer):
-        raise LakehouseError(f"topic {topic}: {len(refused) + len(producer)} records were not taken: {refused[:1]}")
+        lost = counted(len(refused) + len(producer), "record was", "records were")
+        raise LakehouseError(f"topic {topic}: {lost} not taken: {refused[:1]}")
 
 
 def _producer(to: str, client: Mapping[str, str]) -> Any:

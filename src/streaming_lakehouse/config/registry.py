@@ -32,7 +32,7 @@ _RENAMED = {"foreachBatch": "delta"}
 
 def load(kind: str, package: str, registry: Mapping[str, str], name: str) -> Any:
     """The object that `registry` names. Raises LakehouseError for an unknown name."""
-    if name in _RENAMED and name not in registry:
+    if name not in registry and _RENAMED.get(name) in registry:
         raise LakehouseError(f"the {kind} {name!r} is called {_RENAMED[name]!r} since version 0.2")
     if name not in registry:
         raise LakehouseError(f"there is no {kind} {name!r}{did_you_mean(name, registry)}")

@@ -48,14 +48,6 @@ REQUIRED_SETTINGS = {
     "spark.databricks.delta.schema.autoMerge.enabled": "false",
 }
 
-# Of a run that does not end by itself. Each of its commits adds small files, which Delta compacts after a commit once a
-# table has so many; with 50, the default, gold's rows were visible 0.4 s later than without. The first commit of a
-# process compacts too, which a run of few batches would wait for.
-LIVE_SETTINGS = {
-    "spark.databricks.delta.autoCompact.enabled": "true",
-    "spark.databricks.delta.autoCompact.minNumFiles": "200",
-}
-
 
 @contextmanager
 def applied(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:

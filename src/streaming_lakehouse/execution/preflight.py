@@ -16,6 +16,7 @@ from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution import compatibility
 from streaming_lakehouse.execution.plan import RunPlan
+from streaming_lakehouse.execution.reset import IN_A_CATALOG
 from streaming_lakehouse.execution.source_watch import bind_source_identity
 from streaming_lakehouse.execution.supervisor import late_drops_message
 from streaming_lakehouse.layers import validation
@@ -156,7 +157,7 @@ def _check_table_and_checkpoint(plan: RunPlan, spark: SparkSession, step: Step, 
     """
     metadata.check_logs_intact(checkpoint)
     if dropped := metadata.late_drops(checkpoint):
-        raise LakehouseError(late_drops_message(step.name, dropped, checkpoint))
+        raise LakehouseError(late_drops_message(step.name, dropped, rebuild_hint(plan, step)))
     tables = plan.tables(step)
     existing = [table for table in tables if delta.exists(spark, table)]
     missing = [table for table in tables if table not in existing]
@@ -195,8 +196,12 @@ def _is_shared(plan: RunPlan, step: Step, table: Table) -> bool:
 
 def rebuild_hint(plan: RunPlan, step: Step) -> str:
     """What makes a step start again from its inputs: bronze's are read again by the next run only."""
+    if plan.checkpoint(step) is None:
+        return "start again: it reads its input from the start"
     if not plan.tables(step):
         return f"archive {plan.checkpoint(step)} and the output"
+    if plan.storage.root is None:
+        return f"rebuild: {IN_A_CATALOG}"
     if step.layer != "bronze":
         return f"rebuild with: {plan.reset_command([step])}"
     tables = _join(table.location for table in plan.tables(step))

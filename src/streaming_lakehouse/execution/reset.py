@@ -13,6 +13,11 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.pipeline import Gold, Pipeline, Silver
 from streaming_lakehouse.pipeline.steps import Step, pipeline_steps, select_steps
 
+IN_A_CATALOG = (
+    "rename the step's tables (ALTER TABLE … RENAME TO …) and its folder in the volume ops.checkpoints, and those of "
+    "the steps after it, and run again"
+)
+
 
 @dataclass(frozen=True)
 class Reset:
@@ -45,10 +50,7 @@ def plan_reset(pipeline: Pipeline, storage: Storage, selectors: Iterable[str]) -
     Raises LakehouseError for bronze, which has nothing that it could be rebuilt from, and for tables in a catalog.
     """
     if storage.root is None:
-        raise LakehouseError(
-            "reset moves folders, so it works with --root only; in a catalog rename the step's tables (ALTER TABLE … "
-            "RENAME TO …) and its folder in the volume ops.checkpoints, and those of the steps after it, and run again"
-        )
+        raise LakehouseError(f"reset moves folders, so it works with --root only; in a catalog {IN_A_CATALOG}")
     chosen = select_steps(pipeline, selectors)
     if bronze := [step for step in chosen if step.layer == "bronze"]:
         raise LakehouseError(

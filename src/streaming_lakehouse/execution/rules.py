@@ -137,7 +137,7 @@ RULES = (
     ),
     Rule(
         "delta-native-no-update-mode",
-        "Delta's own stream sink adds rows or replaces all of them",
+        "Delta's streaming sink adds rows or replaces all of them",
         "use the sink delta, which merges by key",
         "https://docs.delta.io/latest/delta-streaming.html#delta-table-as-a-sink",
         RefusedBy.SPARK,

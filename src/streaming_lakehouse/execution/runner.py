@@ -14,7 +14,6 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.checkpointing.lock import checkpoint_lock
-from streaming_lakehouse.config.spark_settings import LIVE_SETTINGS, applied
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution import changes, mistakes, preflight
 from streaming_lakehouse.execution.plan import RunPlan
@@ -47,7 +46,6 @@ def run(plan: RunPlan, progress: ProgressReporter, end: Callable[[], None] = int
         upstream_changes = _prepare(plan, spark, locks)
         if not plan.trigger.is_available_now:  # which has its end soon
             preflight.warn_changed_records(plan)
-            locks.enter_context(applied(spark, LIVE_SETTINGS))
         watch = locks.enter_context(closing(SourceWatch(plan, spark)))
         progress.read_lag = watch.lag
         starter = QueryStarter(plan, spark, watch, progress)

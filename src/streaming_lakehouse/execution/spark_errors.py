@@ -19,7 +19,8 @@ _START_AGAIN = "then start again: the run resumes where it stopped"
 _NOT_WRITABLE = f"cannot write to {{0}}; make it writable, {_START_AGAIN}"
 _AFTER_TRANSFORM_CHANGE = "as after a change of its transform; {rebuild}"
 REBUILD = "archive this step's table and checkpoint, and those of the steps after it, to rebuild them"
-# A pattern in the exception's text, and the message for the user; {0} is the first group, {rebuild} the step's remedy.
+# A pattern in the exception's text, and the message for the user; {0} is the first group, {file} the
+# file that was read, {rebuild} the step's remedy.
 _ERROR_PATTERNS = (
     (
         TIMESTAMP_OVERFLOW,
@@ -59,7 +60,11 @@ _ERROR_PATTERNS = (
         f"{{0}} cannot be opened: {{1}}; correct this, {_START_AGAIN}",
     ),
     (r"(?:DELTA_CANNOT_CREATE_LOG_PATH\] Cannot create|Mkdirs failed to create) (?:file:)?(\S+)", _NOT_WRITABLE),
-    (r"(?:FileSystemException|AccessDeniedException): (/[^\s:]+)(?::| ->)[^\n]*Read-only file system", _NOT_WRITABLE),
+    (
+        r"(?:FileSystemException|AccessDeniedException): (/[^\s:]+)(?::| ->)[^\n]*"
+        r"(?:Read-only file system|Not a directory)",
+        _NOT_WRITABLE,
+    ),
     (
         r"DELTA_(?:MISSING_FILES_UNEXPECTED_VERSION|LOG_FILE_NOT_FOUND_FOR_STREAMING_SOURCE|STREAMING_TRAILING_COMMIT_"
         r"MISSING|VERSIONS_NOT_CONTIGUOUS)",
@@ -72,7 +77,7 @@ _ERROR_PATTERNS = (
         "VACUUM: {0}; {rebuild}",
     ),
     (r"FileNotFoundException: (?:File )?(\S+)", "a file that the query reads is gone: {0}"),
-    (r"(?:AccessControlException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),
+    (r"(?:AccessControlException|AccessDeniedException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),
     (r"LakehouseError: ([^\n]*)", "{0}"),
     (r"FAILED_READ_FILE", "a file cannot be read or is damaged{file}"),
     (

@@ -137,7 +137,7 @@ class Supervisor:
         if state.last_progress_at != last_progress_at:
             self.check_source(step)
         if dropped := state.late_drops:
-            raise LakehouseError(late_drops_message(step, dropped, self.checkpoint(step)))
+            raise LakehouseError(late_drops_message(step, dropped, self.rebuild_hint(step)))
         if state.last_batch > last_batch:
             self.after_batch(step)
 
@@ -173,7 +173,7 @@ class Supervisor:
             try:
                 metadata.record_late_drops(checkpoint, dropped)
             except OSError as error:
-                message = late_drops_message(step, dropped, checkpoint)
+                message = late_drops_message(step, dropped, self.rebuild_hint(step))
                 raise LakehouseError(f"{message} (this could not be recorded for the next run: {error})") from error
 
 
@@ -187,10 +187,6 @@ def _set_stop_timeout(timeout: str | None) -> None:
             spark.conf.unset("spark.sql.streaming.stopTimeout")
 
 
-def late_drops_message(step: str, rows: int, checkpoint: str | None) -> str:
-    message = (
-        f"step {step!r} failed: Spark dropped {counted(rows, 'row')} as late, which silver should have quarantined"
-    )
-    if checkpoint is None:  # a sink that starts from scratch each time
-        return message
-    return f"{message}, so its table lacks them: archive the table and {checkpoint}, to rebuild both from silver"
+def late_drops_message(step: str, rows: int, rebuild: str) -> str:
+    dropped = f"Spark dropped {counted(rows, 'row')} as late, which silver should have quarantined"
+    return f"step {step!r} failed: {dropped}, so its table lacks them; {rebuild}"

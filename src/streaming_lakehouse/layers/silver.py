@@ -14,7 +14,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Table
-from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.errors import LakehouseError, counted
 from streaming_lakehouse.layers import acceptance, recent_keys, small_batch
 from streaming_lakehouse.layers.acceptance import JudgedBatch
 from streaming_lakehouse.layers.counts import BatchCounts
@@ -253,7 +253,8 @@ def _report_violations(expectation: Expectation, violations: int, table: Table) 
     if not violations:
         return
     predicate = " ".join(expectation.predicate.split())  # one line of log, however it is written in the domain
-    text = f"{table}: {violations} valid rows violate the expectation {expectation.name!r} ({predicate})"
+    violating = counted(violations, "valid row violates", "valid rows violate")
+    text = f"{table}: {violating} the expectation {expectation.name!r} ({predicate})"
     if expectation.on_violation == "fail":
         raise LakehouseError(f"{text}; nothing of their batch was written")
     log.warning("%s; they are not quarantined for it", text)

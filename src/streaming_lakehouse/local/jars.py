@@ -21,7 +21,11 @@ JarSet = Literal["spark", "broker"]
 
 LOCK = Path(__file__).with_name("jars.lock")
 ROOT_COORDINATES: dict[JarSet, tuple[str, ...]] = {
-    "spark": ("io.delta:delta-spark_4.2_2.13:4.4.0", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"),
+    "spark": (
+        "io.delta:delta-spark_4.2_2.13:4.4.0",
+        "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",
+        "com.globalmentor:hadoop-bare-naked-local-fs:0.1.0",  # see _LOCAL_FILES in session.py
+    ),
     # Kafka logs through slf4j 1; the binding is chosen by its distribution.
     "broker": ("org.apache.kafka:kafka_2.13:4.1.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"),
 }

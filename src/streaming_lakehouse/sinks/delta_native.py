@@ -1,4 +1,4 @@
-"""Delta tables by Spark's own stream into a table: append and complete, without an upsert."""
+"""Delta's streaming sink: append and complete, without an upsert."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streaming_lakehouse.sinks import Sink, WriteRequest
 
 
 def _start(rows: DataFrame, request: WriteRequest) -> StreamingQuery:
-    """Delta's streaming sink, which skips a batch that it has already committed."""
+    """A batch that the table has already is skipped without being computed."""
     writer, table = request.query.writer(rows).format("delta"), request.table
     return writer.start(table.path) if table.path else writer.toTable(str(table.catalog_name))
 

@@ -28,7 +28,7 @@ def zoned_timestamp(text: Column) -> Column:
 
 
 def local_timestamp(text: Column, zone: str) -> Column:
-    """The moment of such a time, with a zone or in `zone`; null for anything else.
+    """The moment of an ISO 8601 time, with T or a space, with a zone or in `zone`; null for anything else.
 
     Where clocks are set back and an hour comes twice, it is the first of both. A time that clocks skip when they are
     set forward is none.
