@@ -1,8 +1,8 @@
 """The weather pipeline by hand, as a live one: five queries that run until SIGTERM.
 
-from_json, a filter, Spark's own deduplication, Delta's own sink, and three gold queries: no quarantine, no reasons.
-On our session, with a pause between the batches of gold, and one file a batch of bronze and silver. With `--defaults`
-on Spark's and Delta's own configuration, without either.
+from_json, a filter, Spark's own deduplication, Delta's streaming sink, and three gold queries: no quarantine, no
+reasons. On our session, with pauses between the batches of bronze and gold, and one file a batch of bronze and silver.
+With `--defaults` on Spark's and Delta's own configuration, without either.
 """
 
 import signal
@@ -12,6 +12,8 @@ from pathlib import Path
 import arguments
 from handwritten import ENVELOPE, FIELDS, RANGES, TABLE, alerts, default_session, our_session, per_window
 from pyspark.sql import DataFrame, SparkSession, functions as F
+
+PAUSES = {"bronze": "1 second", "gold": "2 seconds"}
 
 
 class LiveWeather:
@@ -56,8 +58,8 @@ class LiveWeather:
         if self.is_tuned and layer in ("bronze", "silver"):
             rows = rows.coalesce(1)
         writer = rows.writeStream.format("delta").option("checkpointLocation", checkpoint)
-        if self.is_tuned and layer == "gold":
-            writer = writer.trigger(processingTime="2 seconds")
+        if self.is_tuned and layer in PAUSES:
+            writer = writer.trigger(processingTime=PAUSES[layer])
         writer.start(str(self.root / layer / table))
 
 

@@ -212,6 +212,7 @@ def test_the_guarantee_covers_the_run(spark: SparkSession, capsys: pytest.Captur
     status, output = checked(live, capsys)
     assert status == 0 and output.count(": works, none") == output.count("\n") == len(select_steps(WEATHER, ()))
     assert output.count(": works, none, a batch every 2 seconds at most\n") == len(WEATHER.gold)
+    assert output.count(": works, none, a batch every 1 second at most\n") == 1  # bronze
     assert checked((*live, "--exactly-once"), capsys)[0] == 1
     status, output = checked((*live, "--step", "gold", "--exactly-once"), capsys)
     assert status == 0

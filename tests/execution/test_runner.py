@@ -308,26 +308,27 @@ def row_counts(lake: Path) -> dict[str, int]:
     return {str(log.parent.relative_to(lake)): DeltaTable(log.parent).count() for log in lake.glob("*/*/_delta_log")}
 
 
-def test_with_the_default_trigger_gold_tables_with_state_pause_between_batches() -> None:
+def test_the_default_trigger_pauses_between_batches_of_bronze_and_of_gold_tables_with_state() -> None:
     """Not those of complete mode, for which Spark runs no batches without rows; another trigger is as it is given."""
-    paused: dict[str, list[str]] = {}
-    for trigger in ("default", "available-now", "1 second"):
+
+    def pauses(trigger: str) -> dict[str, str]:
+        found = {}
         for name in ("weather", "sports"):
-            given = parse_trigger(trigger)
-            plan = RunPlan(load_pipeline(name), Storage(root=Path()), "kafka", {}, given, ())
-            triggers = {step.name: plan.query_config(step).trigger.writer_options for step in plan.steps}
-            found = [step for step, options in triggers.items() if options != given.writer_options]
-            assert all(triggers[step] == {"processingTime": "2 seconds"} for step in found)
-            paused[trigger] = sorted(paused.get(trigger, []) + found)
-    assert paused == {
-        "default": [
-            "gold.sports_momentum",
-            "gold.sports_scoreboard",
-            "gold.weather_alerts",
-            "gold.weather_device_hourly",
-            "gold.weather_device_sliding",
-            "gold.weather_region_hourly",
-        ],
-        "available-now": [],
-        "1 second": [],
+            plan = RunPlan(load_pipeline(name), Storage(root=Path()), "kafka", {}, parse_trigger(trigger), ())
+            found |= {step.name: plan.query_config(step).trigger for step in plan.steps}
+        given = parse_trigger(trigger).writer_options
+        return {
+            step: own.writer_options["processingTime"] for step, own in found.items() if own.writer_options != given
+        }
+
+    assert pauses("default") == {
+        "bronze.sports_timeline": "1 second",
+        "bronze.weather_readings": "1 second",
+        "gold.sports_momentum": "2 seconds",
+        "gold.sports_scoreboard": "2 seconds",
+        "gold.weather_alerts": "2 seconds",
+        "gold.weather_device_hourly": "2 seconds",
+        "gold.weather_device_sliding": "2 seconds",
+        "gold.weather_region_hourly": "2 seconds",
     }
+    assert pauses("available-now") == pauses("3 seconds") == {}

@@ -36,7 +36,7 @@ TriggerText = Annotated[
         envvar="LAKEHOUSE_TRIGGER",
         metavar="T",
         help="available-now (all available data, then end), default (until Ctrl-C, one micro-batch after the other; "
-        "for gold tables with state one every 2 seconds at most), "
+        "of bronze one each second at most, of gold tables with state one every 2 seconds), "
         'an interval such as "30 seconds" (until Ctrl-C, a micro-batch each 30 seconds); for the hot path also '
         '"continuous 1 second" and "real-time 5 minutes".',
     ),

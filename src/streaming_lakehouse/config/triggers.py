@@ -51,7 +51,8 @@ def parse_trigger(text: str) -> Trigger:
     """The trigger of `text`.
 
     `available-now` processes all available data and ends. `default` starts each micro-batch when the one before is
-    done, for gold tables with state every 2 seconds at most; `"30 seconds"` starts one every 30 seconds.
+    done, for bronze every second and for gold tables with state every 2 seconds at most; `"30 seconds"` starts one
+    every 30 seconds.
     `"continuous 1 second"` and `"real-time 5 minutes"` have no micro-batches: the interval is their checkpoint
     interval. Raises LakehouseError for anything else, and for an interval that Spark would refuse later or that would
     never pass.
@@ -76,5 +77,5 @@ def _check_bounds(words: str, argument: str, number: str, unit: int) -> None:
         raise LakehouseError(f"trigger {words!r}: the interval is too short; {_HINTS[argument]}")
 
 
-# What `default` means for a gold table with state: see RunPlan.
-WITH_STATE = parse_trigger("2 seconds")
+# What `default` means for bronze, and for a gold table with state: see RunPlan.
+DEFAULT_OF_BRONZE, DEFAULT_WITH_STATE = parse_trigger("1 second"), parse_trigger("2 seconds")

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from streaming_lakehouse.config.options import options_of, shared_options
 from streaming_lakehouse.config.storage import Storage, Table
-from streaming_lakehouse.config.triggers import WITH_STATE, Trigger
+from streaming_lakehouse.config.triggers import DEFAULT_OF_BRONZE, DEFAULT_WITH_STATE, Trigger
 from streaming_lakehouse.errors import LakehouseError, did_you_mean
 from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Pipeline, State
 from streaming_lakehouse.pipeline.steps import Step, select_steps
@@ -104,16 +104,24 @@ class RunPlan:
         return QueryConfig(name, self.checkpoint(step), self.step_trigger(step), self.output_mode(step))
 
     def step_trigger(self, step: Step) -> Trigger:
-        """The trigger of a step's query: that of the run, but for gold tables with state and the trigger `default`.
+        """The trigger of a step's query: that of the run, but where it is `default` for bronze and for state in gold.
 
-        When a batch has moved the watermark and no new rows are there, Spark runs a batch without rows, for the windows
-        that have closed. Without a pause every second batch was such a one, and used the CPU that bronze and silver
-        needed. After a pause there are new rows most often. In complete mode Spark runs no such batches.
+        A batch of a few hundred records takes bronze a third of a second. Without a pause the batches of all steps are
+        so many and small that they use the whole CPU, which delays gold more than the pause does. A batch that takes
+        longer than the pause is followed by the next one at once.
+
+        With state: when a batch has moved the watermark and no new rows are there, Spark runs a batch without rows, for
+        the windows that have closed. Without a pause every second batch was such a one. After a pause there are new
+        rows most often. In complete mode Spark runs no such batches.
         """
+        if self.trigger.kind != "default":
+            return self.trigger
+        if step.layer == "bronze":
+            return DEFAULT_OF_BRONZE
         runs_without_rows = (
             step.layer == "gold" and step.state is not State.NONE and self.output_mode(step) != "complete"
         )
-        return WITH_STATE if runs_without_rows and self.trigger.kind == "default" else self.trigger
+        return DEFAULT_WITH_STATE if runs_without_rows else self.trigger
 
     def write_request(self, step: Step) -> WriteRequest:
         """What the sink is asked to write for a gold table, or for the hot path."""
