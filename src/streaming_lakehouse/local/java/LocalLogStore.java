@@ -25,12 +25,13 @@ public class LocalLogStore extends io.delta.storage.LocalLogStore {
 
   public Iterator<FileStatus> listFrom(Path path, Configuration configuration) throws IOException {
     Path log = path.getParent();
+    FileSystem files = path.getFileSystem(configuration);
     String[] names = new File(log.toUri().getPath()).list();
     if (names == null) {
+      files.getFileStatus(log); // says why: it does not exist, or what is above it is no folder
       throw new FileNotFoundException("No such file or directory: " + log);
     }
     Arrays.sort(names);
-    FileSystem files = path.getFileSystem(configuration);
     List<FileStatus> found = new ArrayList<FileStatus>();
     for (int i = 0; i < names.length; i++) {
       if (names[i].compareTo(path.getName()) >= 0) {
