@@ -1,4 +1,4 @@
-"""What every implementation is told: where it reads, and where it writes."""
+"""The command-line arguments of every implementation: the topic to read, and the folder for its tables."""
 
 import argparse
 from pathlib import Path

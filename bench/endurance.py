@@ -92,21 +92,9 @@ def write(results: dict[str, Any]) -> None:
     (RESULTS / "endurance.json").write_text(json.dumps(results, indent=1) + "\n")
     about = f"{written_by('bench/endurance.py', results)} {results['rate']} events a second."
     per_table = ("commits, s apart", "files", "MiB on disk", "log files", "MiB of log")
-    columns = [
-        "minutes",
-        "silver p50",
-        "p99",
-        "gold p50",
-        "p99",
-        "missing in gold",
-        "CPU s a minute",
-        "MiB of heap in use",
-    ]
-    columns += [
-        "MiB resident",
-        "checkpoints' files",
-        *(f"{layer}: {title}" for layer in live.TABLES for title in per_table),
-    ]
+    columns = ["minutes", "silver p50", "p99", "gold p50", "p99", "missing in gold", "CPU s a minute"]
+    columns += ["MiB of heap in use", "MiB resident", "checkpoints' files"]
+    columns += [f"{layer}: {title}" for layer in live.TABLES for title in per_table]
     lines = [
         "# Endurance",
         "",

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC
 from pathlib import Path
@@ -75,21 +75,21 @@ def send(servers: str, topic: str, rate: int, seconds: float) -> None:
     producer.flush(TIMEOUT_SECONDS)
 
 
-def cpu_seconds(process: psutil.Process) -> float:
+def with_children(process: psutil.Process, figure: Callable[[psutil.Process], float]) -> float:
+    """The sum of a figure over the process and those that it has started."""
     total = 0.0
     for each in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            times = each.cpu_times()
-            total += times.user + times.system
+            total += figure(each)
     return total
 
 
-def resident_bytes(process: psutil.Process) -> int:
-    total = 0
-    for each in (process, *process.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            total += int(each.memory_info().rss)
-    return total
+def cpu_seconds(process: psutil.Process) -> float:
+    return with_children(process, lambda each: sum(each.cpu_times()[:2]))  # user and system
+
+
+def resident_bytes(process: psutil.Process) -> float:
+    return with_children(process, lambda each: each.memory_info().rss)
 
 
 def commits(table: Path) -> list[tuple[float, list[Path]]]:

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from streaming_lakehouse.local import own_jar
 
 VERSION = "00000000000000000012"
-MAKE = "from streaming_lakehouse.local import own_jar; print(own_jar.jars()[0])"
+MAKE = "from streaming_lakehouse.local.own_jar import own_jar; print(own_jar())"
 
 
 def test_the_class_is_what_the_source_gives(spark: SparkSession) -> None:

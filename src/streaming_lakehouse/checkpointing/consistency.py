@@ -44,7 +44,7 @@ def check_table_in_sync(step: str, checkpoint: str, table: Table, remedy: str, *
         )
 
 
-def record_batch(checkpoint: str, table: Table, query_id: str, batch: int) -> None:
+def record_last_batch(checkpoint: str, table: Table, query_id: str) -> None:
     """Records the last batch that the table's log has: Delta makes no commit of an append without rows."""
     last = last_committed_batch(Path(table.path), query_id) if table.path else None
     if last is not None and last > _NO_BATCH:

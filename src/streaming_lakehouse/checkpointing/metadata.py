@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from streaming_lakehouse.checkpointing.files import write_atomically
+from streaming_lakehouse.config.registry import RENAMED
 from streaming_lakehouse.errors import LakehouseError
 
 _Parsed = TypeVar("_Parsed")
 _PREPOPULATED = "over_rows"
 _LATE_DROPS = "dropped_rows"
-# What 0.1 called delta is now delta-native; such a checkpoint resumes with the sink delta.
-_DELTA_BEFORE_0_2 = "foreachBatch"
 _RESTORE_HINT = (
     "restore it from a backup, or rebuild: archive the step's checkpoint and tables, and those of the steps downstream"
 )
@@ -203,8 +202,8 @@ def _content(marker: Path) -> dict[str, Any] | None:
     if not marker.exists():
         return None
     content: dict[str, Any] = _parse_or_raise(marker, _REMOVE_HINT, lambda text: {**json.loads(text)})
-    if content.get("sink") == _DELTA_BEFORE_0_2:
-        content["sink"] = "delta"
+    if content.get("sink") in RENAMED:
+        content["sink"] = RENAMED[content["sink"]]
     return content
 
 

@@ -27,13 +27,14 @@ SINKS = {
     "console": "console:SINK",
     "memory": "memory:SINK",
 }
-_RENAMED = {"foreachBatch": "delta"}
+# By 0.1's names. What it called delta is delta-native now: such a checkpoint resumes with the sink delta.
+RENAMED = {"foreachBatch": "delta"}
 
 
 def load(kind: str, package: str, registry: Mapping[str, str], name: str) -> Any:
     """The object that `registry` names. Raises LakehouseError for an unknown name."""
-    if name not in registry and _RENAMED.get(name) in registry:
-        raise LakehouseError(f"the {kind} {name!r} is called {_RENAMED[name]!r} since version 0.2")
+    if name not in registry and RENAMED.get(name) in registry:
+        raise LakehouseError(f"the {kind} {name!r} is called {RENAMED[name]!r} since version 0.2")
     if name not in registry:
         raise LakehouseError(f"there is no {kind} {name!r}{did_you_mean(name, registry)}")
     module, attribute = registry[name].split(":")

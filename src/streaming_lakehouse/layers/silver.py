@@ -105,7 +105,7 @@ class SilverWriter:
         if rejected is None:
             self._route(rows, batch_id)
         else:
-            self._batches.record(self.tables.quarantine, batch_id)
+            self._batches.record(self.tables.quarantine)
             self._route(rows.join(rejected, list(RECORD_ID), "left_anti"), batch_id, is_remainder=True)
 
     def _route(self, rows: DataFrame, batch_id: int, *, is_remainder: bool = False) -> None:

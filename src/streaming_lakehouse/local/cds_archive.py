@@ -16,11 +16,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from streaming_lakehouse.errors import LakehouseError
-from streaming_lakehouse.local import own_jar
 from streaming_lakehouse.local.cache import cache_dir
 from streaming_lakehouse.local.ivy import pyspark_jars
 from streaming_lakehouse.local.jars import jars
 from streaming_lakehouse.local.java import java_home, java_version
+from streaming_lakehouse.local.own_jar import own_jar
 
 TRAINING_VARIABLE = "LAKEHOUSE_ARCHIVE_TRAINING"
 TRAINING_TIMEOUT_S = 300
@@ -123,7 +123,7 @@ def class_path() -> list[str]:
     """The class path of a Spark JVM. Java uses an archive only with the class path that it was written with."""
     folder = pyspark_jars()
     # slf4j's API first, as in Spark's launcher: older jars contain copies of some of its classes.
-    first = [*own_jar.jars(), *jars("spark"), *folder.glob("slf4j-api-*.jar")]
+    first = [own_jar(), *jars("spark"), *folder.glob("slf4j-api-*.jar")]
     return [*map(str, first), str(folder / "*")]
 
 
@@ -132,7 +132,7 @@ def _path() -> Path:
     home = java_home()
     key = hashlib.sha256(f"{home} {java_version(home)} pyspark {version('pyspark')} {class_path()}".encode())
     # Java compares the time and size of each jar too: a reinstalled pyspark would never match its old archive.
-    for jar in [*own_jar.jars(), *jars("spark"), *sorted(pyspark_jars().glob("*.jar"))]:
+    for jar in [own_jar(), *jars("spark"), *sorted(pyspark_jars().glob("*.jar"))]:
         status = jar.stat()
         key.update(f"{jar} {status.st_size} {status.st_mtime_ns}\n".encode())
     return cache_dir() / "archives" / f"{key.hexdigest()[:16]}.jsa"

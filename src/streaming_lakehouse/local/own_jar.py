@@ -23,7 +23,7 @@ CLASS = SOURCE.with_suffix(".class")
 _NO_ENTRIES = b"<configuration/>\n"
 
 
-def jars() -> list[Path]:
+def own_jar() -> Path:
     """The jar. Raises LakehouseError where it is missing and cannot be written."""
     files = {
         # Hadoop reads the first resource of this name in the class path.
@@ -40,7 +40,7 @@ def jars() -> list[Path]:
             raise LakehouseError(
                 f"{path} cannot be written: {error}. Set LAKEHOUSE_CACHE to a writable folder"
             ) from error
-    return [path]
+    return path
 
 
 def _write(path: Path, files: dict[str, bytes]) -> None:

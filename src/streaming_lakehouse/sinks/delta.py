@@ -105,10 +105,10 @@ class BatchWriter:
             self.created.add(table)
         batch = Batch(self.query_id, batch_id, is_replayed=batch_id == self.replayed_batch)
         write_batch(rows, table, batch, mode=mode)
-        self.record(table, batch_id)
+        self.record(table)
 
-    def record(self, table: Table, batch_id: int) -> None:
-        consistency.record_batch(self.checkpoint, table, self.query_id, batch_id)
+    def record(self, table: Table) -> None:
+        consistency.record_last_batch(self.checkpoint, table, self.query_id)
 
 
 def _is_written(spark: SparkSession, table: Table, batch: Batch) -> bool:

@@ -4,7 +4,7 @@ import java.io.File;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.Arrays;
+import java.util.Collections;
 import java.util.Iterator;
 import java.util.List;
 import org.apache.hadoop.conf.Configuration;
@@ -31,15 +31,19 @@ public class LocalLogStore extends io.delta.storage.LocalLogStore {
       files.getFileStatus(log); // says why: it does not exist, or what is above it is no folder
       throw new FileNotFoundException("No such file or directory: " + log);
     }
-    Arrays.sort(names);
+    List<String> wanted = new ArrayList<String>();
+    for (String name : names) {
+      if (name.compareTo(path.getName()) >= 0) {
+        wanted.add(name);
+      }
+    }
+    Collections.sort(wanted);
     List<FileStatus> found = new ArrayList<FileStatus>();
-    for (int i = 0; i < names.length; i++) {
-      if (names[i].compareTo(path.getName()) >= 0) {
-        try {
-          found.add(files.getFileStatus(new Path(log, names[i])));
-        } catch (FileNotFoundException e) {
-          // Removed since it was listed: a temporary file, or an old commit.
-        }
+    for (String name : wanted) {
+      try {
+        found.add(files.getFileStatus(new Path(log, name)));
+      } catch (FileNotFoundException e) {
+        // Removed since it was listed: a temporary file, or an old commit.
       }
     }
     return found.iterator();
