@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pyspark.accumulators import AccumulatorTCPServer
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.errors import LakehouseError
@@ -168,6 +169,20 @@ def test_child_processes_do_not_connect_to_this_jvm(spark: SparkSession) -> None
     """The variables with its port and secret are unset once pyspark is connected."""
     assert jvm.PORT_VARIABLE not in os.environ
     assert jvm.SECRET_VARIABLE not in os.environ
+
+
+def test_a_server_of_pyspark_prints_no_trace_when_the_jvm_has_ended(
+    spark: SparkSession, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """But one of any other exception."""
+    for error in (EOFError("one"), ConnectionResetError("two"), ValueError("three")):
+        try:
+            raise error
+        except Exception:
+            AccumulatorTCPServer.handle_error(None, None, "client")
+    printed = capfd.readouterr().err
+    assert "ValueError: three" in printed
+    assert "EOFError" not in printed and "ConnectionResetError" not in printed
 
 
 def test_lines_of_stateful_workers_are_dropped_and_all_others_are_forwarded(capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,10 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 
 from streaming_lakehouse.config.redaction import redact
 from streaming_lakehouse.config.triggers import parse_trigger
@@ -16,7 +18,7 @@ from streaming_lakehouse.local.ports import free_port
 from streaming_lakehouse.pipeline.discovery import load_pipeline
 from streaming_lakehouse.sources import ReadRequest, files, get_source, kafka
 from streaming_lakehouse.sources.generator import GeneratorConfig
-from streaming_lakehouse.sources.generator_datasource import GeneratorReader
+from streaming_lakehouse.sources.generator_datasource import FORMAT, GeneratorReader
 
 SERVERS = "kafka.bootstrap.servers"
 DEFAULTS = {"maxFileAge": "36500d", "recursiveFileLookup": "true"}
@@ -66,6 +68,16 @@ def test_a_runtime_of_spark_4_0_has_all_sources_but_the_generator() -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.stdout == "files\n"
     assert "LakehouseError: source 'generator' needs a newer Spark than this runtime has" in result.stderr
+
+
+def test_a_query_that_starts_leaves_the_map_that_another_serializes(spark: SparkSession) -> None:
+    """Streams of the generator share the environment of its Python workers, a Java map, which their tasks contain."""
+    stream = get_source("generator").read(spark, request(numRows="1"))
+    manager: Any = spark._jsparkSession.sessionState().dataSourceManager()
+    environment = manager.lookupDataSource(FORMAT).dataSourceCls().envVars()
+    names = set(environment)
+    stream.writeStream.format("noop").trigger(availableNow=True).start().awaitTermination()
+    assert set(environment) == names
 
 
 def test_zero_rows_are_zero_rows() -> None:

@@ -8,7 +8,9 @@ import atexit
 import os
 import re
 import shutil
+import socketserver
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -217,13 +219,21 @@ def gateway() -> Iterator[None]:
 
 def _prepare_connection() -> None:
     """Connects pyspark, and gives Hadoop a user where the operating system has none: it would refuse each file."""
-    from pyspark import SparkContext
+    from pyspark import SparkContext, accumulators
 
+    for server in (accumulators.AccumulatorTCPServer, accumulators.AccumulatorUnixServer):
+        server.handle_error = _report_unless_ended  # type: ignore[assignment, method-assign]
     SparkContext._ensure_initialized()
     java_side: Any = SparkContext._jvm
     if name := surroundings.unnamed_user():
         users = java_side.org.apache.hadoop.security.UserGroupInformation
         users.setLoginUser(users.createRemoteUser(name))
+
+
+def _report_unless_ended(server: socketserver.BaseServer, request: Any, client_address: Any) -> None:
+    """PySpark's server for accumulators prints a trace of each exception; of a JVM that has died, a run says it."""
+    if not isinstance(sys.exception(), EOFError | ConnectionError):
+        socketserver.BaseServer.handle_error(server, request, client_address)
 
 
 def check_file_names(spark: "SparkSession") -> None:
