@@ -174,6 +174,10 @@ _LOCAL_FILES = {
     ),
 }
 
+# Spark sets these in the environment of a registered Python data source, the generator, whenever a query starts. A name
+# that is new changes the map's size, and a task of another query that is serialized at that moment cannot be read.
+_WORKER_VARIABLES = ("SPARK_LOCAL_DIRS", "SPARK_AUTH_SOCKET_TIMEOUT", "SPARK_BUFFER_SIZE", "SPARK_PYTHON_RUNTIME")
+
 
 def local_conf(*, cores: int, memory_mib: int) -> dict[str, str]:
     """The Spark configuration of a local session, each entry for a measured or named reason."""
@@ -187,6 +191,7 @@ def local_conf(*, cores: int, memory_mib: int) -> dict[str, str]:
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         **_LOCAL_FILES,
+        **{f"spark.executorEnv.{name}": "" for name in _WORKER_VARIABLES},
         # With 200 partitions, the default, a stateful batch on a laptop costs twelve times what the data costs.
         # A checkpoint retains its first number, also on a machine with more cores.
         "spark.sql.shuffle.partitions": str(cores),

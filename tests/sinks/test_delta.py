@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,8 +18,17 @@ from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.sinks import QueryConfig
-from streaming_lakehouse.sinks.delta import Batch, _write_unless_stopped, for_each_batch, read, write_batch
+from streaming_lakehouse.sinks.delta import (
+    Batch,
+    _write_unless_stopped,
+    create_if_missing,
+    for_each_batch,
+    merge_batch,
+    read,
+    write_batch,
+)
 
+COMPACTED_OFTEN = {"spark.databricks.delta.autoCompact.minNumFiles": "3"}
 NAME = "`spark_catalog`.`default`.`replayed_batches`"
 
 
@@ -39,6 +49,13 @@ def rows(spark: SparkSession, number: int) -> DataFrame:
 
 def ids(spark: SparkSession, table: Table) -> list[int]:
     return sorted(row["id"] for row in read(spark, table).collect())
+
+
+def compactions(path: Path) -> list[int]:
+    """The versions that Delta's auto compaction has written."""
+    return [
+        version for version in delta_log.versions(path) if '"OPTIMIZE"' in delta_log.commit(path, version).read_text()
+    ]
 
 
 def test_a_replayed_batch_is_skipped_where_its_commit_is_there(spark: SparkSession, table: Table) -> None:
@@ -62,13 +79,51 @@ def test_small_files_are_compacted_and_batches_found_behind_it(spark: SparkSessi
         for number in range(6):
             write_batch(rows(spark, number), table, Batch("ours", number))
             sizes.append(delta_log.added_bytes(path))
-    log = [delta_log.commit(path, version).read_text() for version in delta_log.versions(path)]
-    assert [version for version, commit in enumerate(log) if "OPTIMIZE" in commit] == [5]
+    assert compactions(path) == [5]
     assert len(DeltaTable(path).file_uris()) == 3
     assert len(set(sizes)) == 1
     assert consistency.last_committed_batch(path, "ours") == 5
     write_batch(rows(spark, 5), table, Batch("ours", 5, is_replayed=True))
     assert ids(spark, table) == [-1, 0, 1, 2, 3, 4, 5]
+
+
+def test_a_table_whose_rows_are_updated_is_compacted(spark: SparkSession, tmp_path: Path) -> None:
+    """Each batch has a new row, every third also the first row again."""
+    table, path = Table("gold", "changing", path=str(tmp_path / "table")), tmp_path / "table"
+    with applied(spark, COMPACTED_OFTEN):
+        for number in range(8):
+            ids_of_batch = [number, 0] if number and number % 3 == 0 else [number]
+            batch = spark.createDataFrame([(each, number) for each in ids_of_batch], "id bigint, batch bigint")
+            merge_batch(batch, table, ("id",))
+    assert {row["id"]: row["batch"] for row in read(spark, table).collect()} == {0: 6, **{n: n for n in range(1, 8)}}
+    assert compactions(path), "nothing was compacted, which proves nothing"
+
+
+def test_a_table_that_is_overwritten_is_compacted(spark: SparkSession, tmp_path: Path) -> None:
+    table, path = Table("gold", "overwritten", path=str(tmp_path / "table")), tmp_path / "table"
+    with applied(spark, COMPACTED_OFTEN):
+        for number in range(3):
+            batch = spark.range(8).selectExpr("id", f"{number} AS batch").repartition(4)
+            write_batch(batch, table, Batch("ours", number), mode="overwrite")
+    assert sorted(tuple(row) for row in read(spark, table).collect()) == [(each, 2) for each in range(8)]
+    assert compactions(path), "nothing was compacted, which proves nothing"
+    assert consistency.last_committed_batch(path, "ours") == 2
+
+
+def test_two_queries_write_a_table_that_both_compact(spark: SparkSession, tmp_path: Path) -> None:
+    """As two silver tables with one quarantine do."""
+    table, path = Table("quarantine", "shared", path=str(tmp_path / "table")), tmp_path / "table"
+    create_if_missing(spark, table, rows(spark, 0).schema)
+
+    def write(name: str, start: int) -> None:
+        for number in range(10):
+            write_batch(rows(spark, start + number), table, Batch(name, number))
+
+    with applied(spark, COMPACTED_OFTEN), ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ("ours", "theirs"), (0, 10)))
+    assert ids(spark, table) == list(range(20))
+    assert compactions(path), "nothing was compacted, which proves nothing"
+    assert [consistency.last_committed_batch(path, name) for name in ("ours", "theirs")] == [9, 9]
 
 
 def test_a_batch_of_version_0_1_is_found_by_its_transaction(spark: SparkSession, table: Table) -> None:

@@ -7,13 +7,8 @@ from pyspark.sql import DataFrame, SparkSession
 from streaming_lakehouse.config.options import OptionSpec
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.pipeline.synthetic import FAULT_RATE_OPTIONS, check_representable
-from streaming_lakehouse.session import is_connect
 from streaming_lakehouse.sources import ReadRequest, Source
 from streaming_lakehouse.sources.generator_config import GeneratorConfig
-
-# Spark sets these in the environment of a registered data source whenever a query starts. A name that is new changes
-# the map's size, and a task of another query that is serialized at that moment fails with an OptionalDataException.
-_SET_BY_SPARK = ("SPARK_LOCAL_DIRS", "SPARK_AUTH_SOCKET_TIMEOUT", "SPARK_BUFFER_SIZE", "SPARK_PYTHON_RUNTIME")
 
 
 def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
@@ -27,9 +22,6 @@ def read(spark: SparkSession, request: ReadRequest) -> DataFrame:
         raise LakehouseError(
             "source 'generator' needs a newer Spark than this runtime has; use files, kafka or eventhubs here"
         ) from error
-    if not is_connect(spark):
-        for name in _SET_BY_SPARK:
-            spark.sparkContext.environment.setdefault(name, "")
     spark.dataSource.register(GeneratorDataSource)
     options = {**request.options, "pipeline": request.pipeline, "table": request.bronze.table}
     return spark.readStream.format(FORMAT).options(**options).load()
