@@ -6,12 +6,44 @@ import runpy
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ALL, HALF, Prepare, RunWeather
 from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from streaming_lakehouse.config.storage import Storage
+from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.notebook import Lake
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def test_each_pipeline_has_one() -> None:
+    """That it runs, and that its displays have rows, is in test_contract.py, for every pipeline."""
+    assert {file.stem for file in NOTEBOOKS.glob("*.py")} == {"messaging", "network", "payments", "sports", "weather"}
+
+
+def test_in_a_workspace_widgets_name_the_tables(spark: SparkSession) -> None:
+    widgets = {"catalog": "shop", "schema_prefix": "dev_ada_"}
+    created: list[str] = []
+    dbutils = SimpleNamespace(
+        widgets=SimpleNamespace(text=lambda name, default: created.append(name), get=widgets.__getitem__)
+    )
+    lake = Lake.of_notebook({"dbutils": dbutils, "display": print})
+    assert lake.storage == Storage(catalog="shop", schema_prefix="dev_ada_")
+    assert (created, lake.show) == (list(widgets), print)
+
+
+def test_a_table_that_no_run_has_written_is_named(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_ROOT", str(tmp_path))
+    with pytest.raises(
+        LakehouseError, match=rf"there is no table gold\.weather_alerts in {tmp_path}; run its pipeline"
+    ):
+        Lake.of_notebook({}).table("gold.weather_alerts")
 
 
 def test_weather(

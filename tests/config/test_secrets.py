@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streaming_lakehouse.config.secrets import reject_plaintext_secrets, resolve_secrets
+from streaming_lakehouse.config.redaction import redact
+from streaming_lakehouse.config.secrets import reject_plaintext_secrets, resolve_secrets, set_from_scopes
 from streaming_lakehouse.errors import LakehouseError
 
 
@@ -57,3 +58,27 @@ def test_references_are_accepted_and_resolved(value: str, workspace: None) -> No
     reject_plaintext_secrets({"kafka.sasl.jaas.config": value})
     filled = resolve_secrets({"kafka.sasl.jaas.config": value}, {})
     assert filled["kafka.sasl.jaas.config"] == value.replace(REFERENCE, "canary-of-key")
+
+
+def test_a_variable_comes_from_a_scope(workspace: None) -> None:
+    """A word without a value, as in a target that needs no secret, leaves the environment as it is."""
+    environment = {"LAKEHOUSE_NETWORK_SALT": "as it is"}
+    set_from_scopes([f"LAKEHOUSE_PAYMENTS_SALT={REFERENCE}", "LAKEHOUSE_NETWORK_SALT="], environment)
+    assert environment == {"LAKEHOUSE_PAYMENTS_SALT": "canary-of-key", "LAKEHOUSE_NETWORK_SALT": "as it is"}
+    assert "canary-of-key" not in redact("hashed with canary-of-key")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (f"PATH={REFERENCE}", r"--secret takes LAKEHOUSE_…=\{\{secrets/SCOPE/KEY\}\}, not 'PATH' before"),
+        ("canary-in-one-word", "--secret takes LAKEHOUSE_…"),
+        ("LAKEHOUSE_PAYMENTS_SALT=canary", "--secret LAKEHOUSE_PAYMENTS_SALT: give .* or set the variable in the env"),
+        (f"LAKEHOUSE_PAYMENTS_SALT=canary{REFERENCE}", "--secret LAKEHOUSE_PAYMENTS_SALT: give"),
+        ("LAKEHOUSE_PAYMENTS_SALT={{secrets/theirs/key}}", "cannot be read"),
+    ],
+)
+def test_what_is_no_reference_for_a_variable_is_refused(word: str, message: str, workspace: None) -> None:
+    with pytest.raises(LakehouseError, match=message) as refused:
+        set_from_scopes([word], {})
+    assert "canary" not in str(refused.value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,6 +123,17 @@ def _closed(lake: Lake, gold: Gold, rows: list[Row]) -> list[Row]:
     return keep_closed(rows, closes_at, watermark(streams))
 
 
+def test_each_display_of_its_notebook_has_rows(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notebook runs unmodified; a pipeline need not have one."""
+    displayed: list[DataFrame] = []
+    monkeypatch.setenv("LAKEHOUSE_ROOT", str(lake.root))
+    monkeypatch.chdir(ROOT / "notebooks")
+    for notebook in Path().glob(f"{lake.pipeline.name}.py"):
+        runpy.run_path(str(notebook), {"display": displayed.append})
+    empty = [number for number, rows in enumerate(displayed, start=1) if not rows.take(1)]
+    assert not empty, f"displays {empty} of {len(displayed)} have no rows"
+
+
 def test_every_expectation_is_violated_by_some_generated_record(lake: Lake) -> None:
     """An expectation that nothing can violate proves nothing."""
     for bronze in lake.pipeline.bronze:
@@ -166,6 +178,8 @@ def test_a_job_runs_the_pipeline(lake: Lake) -> None:
     job = yaml.safe_load((ROOT / "resources" / f"{lake.pipeline.name}.job.yml").read_text())
     parameters = job["resources"]["jobs"][lake.pipeline.name]["tasks"][0]["python_wheel_task"]["parameters"]
     assert parameters[:2] == ["run", lake.pipeline.name]
+    for name in filter(None, (silver.salt_variable for silver in lake.pipeline.silver)):
+        assert any(word.startswith(f"--secret={name}=") for word in parameters), f"the job gives no {name}"
 
 
 def test_detections_refer_to_columns_of_their_tables(lake: Lake, spark: SparkSession) -> None:

@@ -24,6 +24,7 @@ from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.execution import preflight
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.signals import stop_on_signals
@@ -332,3 +333,23 @@ def test_the_default_trigger_pauses_between_batches_of_bronze_and_of_gold_tables
         "gold.weather_region_hourly": "2 seconds",
     }
     assert pauses("available-now") == pauses("3 seconds") == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "salt", "warns"), [("files", "", True), ("files", "set", False), ("generator", "", False)]
+)
+def test_real_records_are_not_hashed_with_a_public_salt_in_silence(
+    source: str,
+    salt: str,
+    warns: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Only synthetic ones."""
+    monkeypatch.setenv("LAKEHOUSE_PAYMENTS_SALT", salt)
+    (tmp_path / "landing" / "payments_transactions").mkdir(parents=True)
+    options = {"path": str(tmp_path / "landing")} if source == "files" else {}
+    storage, trigger = Storage(root=tmp_path / "lake"), parse_trigger("available-now")
+    preflight.check_static(RunPlan(load_pipeline("payments"), storage, source, options, trigger))
+    assert ("LAKEHOUSE_PAYMENTS_SALT is not set" in caplog.text) == warns

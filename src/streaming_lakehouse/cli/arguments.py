@@ -67,6 +67,14 @@ OptionsJson = Annotated[
         help='Options as one JSON object, such as {"path": "landing"}; --option has precedence.',
     ),
 ]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        metavar="NAME={{secrets/SCOPE/KEY}}",
+        help="A LAKEHOUSE_ environment variable from a secret scope, where a job can set none; repeatable.",
+    ),
+]
 Root = Annotated[
     str | None,
     typer.Option(envvar="LAKEHOUSE_ROOT", metavar="DIR", help="The folder of tables and checkpoints [.lakehouse]."),

@@ -25,6 +25,7 @@ from streaming_lakehouse.cli.arguments import (
     PipelineName,
     Root,
     SchemaPrefix,
+    Secrets,
     SinkName,
     SourceName,
     Steps,
@@ -107,10 +108,12 @@ def run(
     root: Root = None,
     catalog: Catalog = None,
     schema_prefix: SchemaPrefix = None,
+    secret: Secrets = None,
 ) -> None:
     """Run a pipeline: source to bronze, silver and quarantine, gold."""
     prestart_jvm()
     from streaming_lakehouse.config.options import split_options
+    from streaming_lakehouse.config.secrets import set_from_scopes
     from streaming_lakehouse.config.triggers import parse_trigger
     from streaming_lakehouse.execution import runner
     from streaming_lakehouse.execution.plan import RunPlan
@@ -119,6 +122,7 @@ def run(
     from streaming_lakehouse.sinks import get_sink
     from streaming_lakehouse.sources import get_source
 
+    set_from_scopes(secret or ())
     declared = load_pipeline(pipeline)
     source_options, sink_options = split_options(
         parse_options(option, options),
@@ -148,7 +152,7 @@ def check(
     compute: Annotated[Compute | None, typer.Option(help="Where the run is to compute [here].")] = None,
     exactly_once: Annotated[bool, typer.Option("--exactly-once", help="Refuse a weaker guarantee.")] = False,
 ) -> None:
-    """Check a pipeline's rules and functions, whether source, trigger, sink and mode go together, what is guaranteed.
+    """Check a pipeline's expectations and functions, whether source, trigger, sink and mode go together, its guarantee.
 
     No record is read. Exit status 1 where a query does not work, with the rule that refuses it and its reference, and
     where an expectation or a function has a mistake, with a line for each.

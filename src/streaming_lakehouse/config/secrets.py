@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 from streaming_lakehouse.config.redaction import register_secret
 from streaming_lakehouse.errors import LakehouseError
@@ -70,6 +70,28 @@ def resolve_secrets(
         if _SECRET_OPTION.search(name) or _REFERENCE.search(merged[name]):
             register_secret(value, *re.findall(r'"([^"]{6,})"', value))
     return filled
+
+
+def set_from_scopes(secrets: Iterable[str], environment: MutableMapping[str, str] = os.environ) -> None:
+    """Sets environment variables from words `NAME={{secrets/SCOPE/KEY}}`; a word without a value sets none.
+
+    Raises LakehouseError for a name that does not begin with LAKEHOUSE_, for a value that is no reference, and for a
+    secret that cannot be read.
+    """
+    for word in secrets:
+        name, equals, value = word.partition("=")
+        if not equals or not name.startswith(_ENVIRONMENT):
+            found = f", not {name!r} before the '='" if equals else ""  # without one it may be the secret itself
+            raise LakehouseError(f"--secret takes {_ENVIRONMENT}…={{{{secrets/SCOPE/KEY}}}}{found}")
+        if not value:
+            continue
+        if not (reference := _REFERENCE.fullmatch(value)):
+            raise LakehouseError(
+                f"--secret {name}: give {{{{secrets/SCOPE/KEY}}}}, or set the variable in the environment; "
+                "the plaintext does not belong on the command line"
+            )
+        environment[name] = _read_secret(reference)
+        register_secret(environment[name])
 
 
 def _read_secret(reference: re.Match[str]) -> str:

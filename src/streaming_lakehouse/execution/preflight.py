@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -45,6 +46,18 @@ def check_static(plan: RunPlan) -> None:
         if step.uses_sink:
             plan.sink.check(plan.write_request(step))
             plan.sink.address(plan.write_request(step))
+    _warn_public_salt(plan)
+
+
+def _warn_public_salt(plan: RunPlan) -> None:
+    """Before the first row: under another salt the same value has another hash, so that silver has to be rebuilt."""
+    for step in plan.steps:
+        name = step.makes.salt_variable if isinstance(step.makes, Silver) else None
+        if name and not os.environ.get(name) and not plan.source.is_synthetic:
+            log.warning(
+                "%s: %s is not set, so that hashes are made with a public salt and can be guessed; before real records "
+                "are read, set it, or give --secret %s={{secrets/SCOPE/KEY}} in a workspace", step, name, name
+            )  # fmt: skip
 
 
 def _check_reset_finished(plan: RunPlan) -> None:

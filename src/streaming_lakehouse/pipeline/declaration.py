@@ -78,6 +78,8 @@ class Silver:
     where several silver tables read one bronze table. The first table whose predicate is true takes the record.
     `transform`: a pure function of the valid rows, for enrichment and masking, that gives the columns of
     `transformed_schema`. It keeps the deduplication key and the event time as they are.
+    `salt_variable`: the environment variable with the key of the hashes that `transform` makes. A run that reads other
+    than synthetic records without it warns that they are made with a public one.
     """
 
     table: str
@@ -90,6 +92,7 @@ class Silver:
     where: str | None = None
     transform: Callable[[DataFrame], DataFrame] | None = None
     transformed_schema: T.StructType | None = None
+    salt_variable: str | None = None
 
     @property
     def inputs(self) -> tuple[Bronze]:

@@ -12,6 +12,7 @@ messages = Silver(
     watermark=silver.WATERMARK,
     transform=silver.to_scored_messages,
     transformed_schema=silver.SCHEMA,
+    salt_variable=silver.SALT_VARIABLE,
 )
 PIPELINE = Pipeline(
     "messaging",

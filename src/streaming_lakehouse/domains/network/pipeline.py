@@ -25,6 +25,7 @@ requests = Silver(
     dedup_key=("uid", "transaction_depth"),
     transform=silver.mask_requests,
     transformed_schema=silver.masked_schema(events.REQUEST),
+    salt_variable=silver.SALT_VARIABLE,
 )
 
 APPEND = ("append",)  # detectors take windows that have closed

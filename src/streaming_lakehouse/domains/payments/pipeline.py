@@ -15,6 +15,7 @@ transactions = Silver(
     watermark=silver.WATERMARK,
     transform=silver.pseudonymise,
     transformed_schema=silver.TRANSFORMED_SCHEMA,
+    salt_variable=silver.SALT_VARIABLE,
 )
 PIPELINE = Pipeline(
     "payments",
