@@ -17,7 +17,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 from support.fake_eventhubs import FakeEntraId, Namespace, namespace_of
+from support.settings import FEW_ROWS
 
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.execution.plan import RunPlan
@@ -79,6 +81,13 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def spark() -> SparkSession:
     return get_session()
+
+
+@pytest.fixture(scope="module")
+def few_rows(spark: SparkSession) -> Iterator[None]:
+    """For tests of what is computed, in many small queries."""
+    with applied(spark, FEW_ROWS):
+        yield
 
 
 @pytest.fixture(scope="session")

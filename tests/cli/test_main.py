@@ -356,21 +356,29 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
 
 COMMAND = (sys.executable, "-m", "streaming_lakehouse")
 CHECK = (*COMMAND, "check", "weather")
+HELP = (*COMMAND, "run", "--help")
 
 
-def test_an_output_that_cannot_be_written_is_one_line() -> None:
-    """A full disk below it; a reader that has left is no error to report. Python's buffer may delay both."""
-    for unbuffered in ("", "1"):
-        given = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-        with open("/dev/full", "w") as full:
-            ended = subprocess.run(CHECK, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=given)
-        assert ended.returncode == 1
-        assert ended.stderr == "lakehouse: standard output cannot be written: No space left on device\n"
-        reader, writer = os.pipe()
-        os.close(reader)
-        ended = subprocess.run(CHECK, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=given)
-        os.close(writer)
-        assert (ended.returncode, ended.stderr) == (1, "")
+@pytest.mark.parametrize(
+    ("words", "unbuffered"), [(CHECK, ""), (HELP, ""), (HELP, "1")], ids=["buffered", "help", "unbuffered help"]
+)
+def test_an_output_that_cannot_be_written_is_one_line(words: tuple[str, ...], unbuffered: str) -> None:
+    """Python's buffer may delay the error, up to the end of the process."""
+    given = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=given)
+    assert ended.returncode == 1
+    assert ended.stderr == "lakehouse: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_left_is_no_error_to_report(unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    given = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(HELP, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=given)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 def test_characters_that_a_terminal_lacks_are_escaped() -> None:

@@ -31,10 +31,12 @@ from support.query_matrix import (
     query_id,
     spark_error_message,
 )
+from support.settings import FEW_ROWS
 
 from streaming_lakehouse.cli.publish import PublishJob, publish
 from streaming_lakehouse.config.compute import Compute
 from streaming_lakehouse.config.registry import SINKS, SOURCES
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.config.triggers import Trigger, parse_trigger
 from streaming_lakehouse.domains.weather.events import READINGS
@@ -69,7 +71,7 @@ def matrix(
     parsed = texts.select(F.from_json("value", WEATHER.silver[0].schema).alias("event")).select("event.*")
     parsed.coalesce(1).write.format("delta").save(str(folder / "silver"))
     servers = {"kafka.bootstrap.servers": broker.bootstrap_servers}
-    job = PublishJob(WEATHER.bronze[0], 1, 0, 200, {**servers, **SOUND, "topic": "matrix"})
+    job = PublishJob(WEATHER.bronze[0], 1, 0, 200, {**servers, **SOUND, "topic": "matrix", "partitions": "1"})
     publish(job, "kafka")
     publish(replace(job, options={**SOUND, "path": str(folder / "landing")}), "files")
     hub = {"eventhubs.name": ENTITY, **namespace.trust}
@@ -95,11 +97,9 @@ def matrix(
 
 @pytest.fixture(scope="module")
 def outcomes(matrix: QueryMatrix) -> Iterator[Outcomes]:
-    """All queries of the matrix, run in parallel; with few rows each, generated code would never pay back."""
-    factory = "spark.sql.codegen.factoryMode"
-    matrix.spark.conf.set(factory, "NO_CODEGEN")
-    yield matrix.outcomes(matrix_queries())
-    matrix.spark.conf.unset(factory)
+    """All queries of the matrix, run in parallel."""
+    with applied(matrix.spark, FEW_ROWS):
+        yield matrix.outcomes(matrix_queries())
 
 
 @pytest.mark.parametrize("query", matrix_queries(), ids=query_id)

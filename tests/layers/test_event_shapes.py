@@ -13,6 +13,8 @@ from support.every_type import CASES, SCHEMA, START, Case
 
 from streaming_lakehouse.layers.parsing import with_parse_failures, with_parsed_fields
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 # All values as text that is the same on every machine: Python has no year 0, and its times are the machine's.
 TEXT = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "dateFormat": "yyyy-MM-dd", "ignoreNullFields": "true"}
 

@@ -19,6 +19,8 @@ from streaming_lakehouse.layers.parsing import (
 )
 from streaming_lakehouse.pipeline.fields import columns, field
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 READING = {
     "event_id": "a",
     "device": "d",

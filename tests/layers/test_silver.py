@@ -24,6 +24,8 @@ from streaming_lakehouse.pipeline.expectations import expect, expect_not_ahead, 
 from streaming_lakehouse.sinks import delta
 from streaming_lakehouse.sources.envelope import BRONZE
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 NOON = datetime(2026, 1, 1, 12)
 ARRIVAL = datetime(2026, 1, 2)
 

@@ -15,6 +15,8 @@ from support.settings import ROCKSDB
 from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.domains.messaging import events, gold, silver
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 NOON = datetime(2026, 1, 1, 12)
 # The rows of 6 to 11 o'clock, in which there are mood drops.
 GENERATED = range(4_000, 13_000)

@@ -13,6 +13,8 @@ from pyspark.sql import DataFrame, Row, SparkSession, functions as F, types as T
 from streaming_lakehouse.domains.messaging import events, silver
 from streaming_lakehouse.pipeline.expectations import failed_expectations
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 POSTED = datetime(2026, 1, 1, 10, 0, 0, 120)
 CHANGED = datetime(2026, 1, 1, 10, 3)
 TS = "1767261600.000120"  # POSTED as Slack writes it

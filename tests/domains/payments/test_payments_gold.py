@@ -18,6 +18,8 @@ from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.domains.payments import gold, silver
 from streaming_lakehouse.domains.payments.events import SCHEMA, generate
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 NOON = datetime(2026, 1, 1, 12)
 ROWS, SEED = 12_000, 41
 

@@ -13,6 +13,8 @@ from pyspark.sql import SparkSession
 from streaming_lakehouse.domains.sports import gold
 from streaming_lakehouse.domains.sports.ranking import GOAL_DIFFERENCE_FIRST, HEAD_TO_HEAD_FIRST, Criterion
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 DATA = Path(__file__).parent / "data"
 GROUP_H = "2018 Group H"
 # Yellow cards of the two teams that nothing else separated (Associated Press, 28 June 2018): by match, home and away.

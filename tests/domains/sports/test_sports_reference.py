@@ -16,6 +16,8 @@ from streaming_lakehouse.domains.sports.events import generate
 from streaming_lakehouse.domains.sports.fixtures import MATCHES_AT_ONCE, SLOTS
 from streaming_lakehouse.domains.sports.ranking import HEAD_TO_HEAD_FIRST
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 SEED = 21
 # Three days and a half of matches: the last ones are running.
 EVENTS = 7 * SLOTS * MATCHES_AT_ONCE - 60 * MATCHES_AT_ONCE

@@ -14,6 +14,8 @@ from streaming_lakehouse.domains.sports import gold
 from streaming_lakehouse.domains.sports.fixtures import MATCHES_AT_ONCE, SLOTS
 from streaming_lakehouse.domains.sports.silver import WATERMARK
 
+pytestmark = pytest.mark.usefixtures("few_rows")
+
 BATCHES = 3
 # Both kick-offs of the first two days: among them a goal that is canceled on the day after.
 EVENTS = 4 * SLOTS * MATCHES_AT_ONCE
