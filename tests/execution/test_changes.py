@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession, functions as F, types as T
@@ -27,6 +28,7 @@ from streaming_lakehouse.execution.frames import PlanFrames
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.python_code import reachable_source
 from streaming_lakehouse.pipeline import Pipeline, expect
+from streaming_lakehouse.pipeline.fields import field
 from streaming_lakehouse.pipeline.steps import select_steps
 
 READINGS = WEATHER.silver[0]
@@ -79,6 +81,12 @@ def without_the_first_minute(readings: DataFrame) -> DataFrame:
 SILVER_FIELD = T.StructType([*READINGS.schema, T.StructField("battery_v", T.DoubleType())])
 
 
+def with_time_read(**otherwise: Any) -> T.StructType:
+    """Weather's schema, with its event time read in another way."""
+    changed = field("time", T.TimestampType(), **otherwise)
+    return T.StructType([changed if each.name == "time" else each for each in READINGS.schema])
+
+
 def test_what_means_the_same_goes_on(
     resume: Callable[..., dict[str, Definition]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -107,6 +115,17 @@ def test_what_means_the_same_goes_on(
             r"^step 'gold.weather_device_hourly': the watermark of silver.weather_readings was 2:00:00 and is 2 days",
         ),
         (weather_with(silver={"dedup_key": ("device", "time")}), ("silver",), "key was event_id and is device, time"),
+        (
+            weather_with(silver={"schema": with_time_read(time="epoch_millis")}),
+            ("silver",),
+            "^step 'silver.weather_readings': the JSON name, time format or zone of time has changed: new rows would",
+        ),
+        (
+            weather_with(silver={"schema": with_time_read(zone="Asia/Tokyo")}),
+            ("silver",),
+            "or zone of time has changed",
+        ),
+        (weather_with(silver={"schema": with_time_read(json="at")}), ("silver",), "or zone of time has changed"),
     ],
 )
 def test_what_means_something_else_is_refused(

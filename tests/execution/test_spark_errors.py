@@ -127,7 +127,8 @@ def test_a_table_that_cannot_be_written_is_named(run_weather: RunWeather, tmp_pa
             "cannot write to /a/b; make it writable",
         ),
         ("java.nio.file.FileSystemException: /a/b: Read-only file system", "cannot write to /a/b; make it writable"),
-        ("java.nio.file.AccessDeniedException: /a/b", "no permission for /a/b"),
+        ("java.nio.file.AccessDeniedException: /a/b", "no permission for /a/b; correct this, then start again"),
+        ("java.io.IOException: Permission denied: /a/b: cannot be listed", "no permission for /a/b; correct this"),
         (
             "Traceback (most recent call last):\n  File\npy4j.protocol.Py4JJavaError: An error occurred while calling "
             "o1.save.\n: java.lang.IllegalStateException: The moon is down\n\tat a.b",

@@ -7,10 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from conftest import HALF, Prepare, RunWeather
 from delta.tables import DeltaTable as Delta
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -176,3 +177,11 @@ def test_versions_that_were_removed_before_they_were_read_are_reported(upstream:
     assert not (log / f"{1:020}.json").exists()
     assert upstream.failure().startswith("versions that it has not read yet are gone from the log of the table")
     assert find_changes(upstream.spark, upstream.table, range(1, 3)) == []
+
+
+def test_a_delete_by_another_writer_is_counted(spark: SparkSession, tmp_path: Path) -> None:
+    """delta-rs has other names for its metrics than Spark."""
+    write_deltalake(tmp_path / "table", pa.table({"id": [1, 2, 3]}))
+    DeltaTable(tmp_path / "table").delete("id < 3")
+    (change,) = find_changes(spark, Table("bronze", "table", path=str(tmp_path / "table")))
+    assert (change.operation, change.deleted) == ("DELETE", 2)

@@ -482,6 +482,23 @@ def test_a_checkpoint_belongs_to_its_sink_and_mode(
             run_weather(steps=GOLD, **to_files)
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark would compute the batch, and print Java's stack traces."""
+    query = QueryConfig("hourly", None, parse_trigger("available-now"), "append")
+    request = WriteRequest(Table("gold", HOURLY), KEY, query, {"path": str(tmp_path / "out" / "below")})
+    files.check(request)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+        with pytest.raises(LakehouseError, match=rf"sink 'files': {tmp_path} cannot be written; make it writable, or"):
+            files.check(request)
+    (tmp_path / "out").touch()
+    with pytest.raises(LakehouseError, match=rf"sink 'files': {tmp_path}/out is a file, not a folder; give another"):
+        files.check(request)
+    assert (tmp_path / "out").is_file()
+
+
 @pytest.mark.parametrize("sink", ["files", "foreach"])
 def test_a_folder_that_another_checkpoint_has_written_is_refused(
     run_weather: RunWeather, advance_to: AdvanceTo, tmp_path: Path, sink: str

@@ -10,6 +10,19 @@ from urllib.parse import unquote, urlsplit
 _COMPACT = ".compact"
 
 
+def missing_files(checkpoint: str, entries: range) -> list[Path]:
+    """The local files of these entries of the log that are gone: Spark lists those that are there, and reads them."""
+    log, missing = Path(checkpoint) / "sources" / "0", []
+    for number in entries:
+        for name in (str(number), f"{number}{_COMPACT}"):
+            if (log / name).exists():
+                listed = (json.loads(line) for line in (log / name).read_text().splitlines()[1:])
+                files = [_local_file(entry["path"]) for entry in listed if entry["batchId"] == number]
+                missing += [file for file in files if file and not file.exists()]
+                break
+    return missing
+
+
 def changed_files(checkpoint: str) -> list[Path]:
     """The local files whose time of modification differs from what it was when Spark listed them.
 
@@ -18,10 +31,8 @@ def changed_files(checkpoint: str) -> list[Path]:
     """
     changed = []
     for uri, listed_ms in _files_read(Path(checkpoint) / "sources" / "0"):
-        parts = urlsplit(uri)
-        if parts.scheme not in ("", "file"):
+        if not (file := _local_file(uri)):
             continue
-        file = Path(unquote(parts.path))
         try:
             modified_ms = file.stat().st_mtime_ns // 1_000_000
         except OSError:
@@ -46,3 +57,8 @@ def _files_read(log: Path) -> Iterator[tuple[str, int]]:
 
 def _is_entry(file: Path) -> bool:
     return file.name.removesuffix(_COMPACT).isdigit()
+
+
+def _local_file(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None

@@ -99,7 +99,7 @@ def _read_secret(reference: re.Match[str]) -> str:
         from databricks.sdk.runtime import dbutils
     except Exception as error:
         raise LakehouseError(
-            f"{reference[0]}: secret scopes exist on Databricks only; elsewhere set the option in the environment"
+            f"{reference[0]}: secret scopes exist on Databricks only; elsewhere set it in the environment"
         ) from error
     try:
         return str(dbutils.secrets.get(reference[1], reference[2]))

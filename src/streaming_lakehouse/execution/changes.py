@@ -86,6 +86,9 @@ class _Comparison:
         before, now = self.recorded.get("routes"), self.current.get("routes")
         if before not in (None, [""], now):  # a table that took every record has the others in quarantine
             yield "its where=, or that of a table before it, has changed"
+        before, now = self.recorded.get("readings", {}), self.current.get("readings", {})
+        if changed := [name for name in before if before[name] != now.get(name, before[name])]:
+            yield f"the JSON name, time format or zone of {', '.join(changed)} has changed"
         if self.recorded.get("expectations") != self.current.get("expectations"):
             self.accepted.append("its expectations have changed")
         yield from self._of_watermarks()

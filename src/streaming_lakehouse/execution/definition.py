@@ -19,6 +19,7 @@ from streaming_lakehouse.execution.frames import input_schemas
 from streaming_lakehouse.execution.plan_text import plan_text
 from streaming_lakehouse.execution.python_code import reachable_source
 from streaming_lakehouse.pipeline import Gold, Pipeline, Silver
+from streaming_lakehouse.pipeline.fields import readings
 from streaming_lakehouse.pipeline.steps import Step
 
 Definition = Mapping[str, Any]
@@ -63,6 +64,7 @@ def _of_silver(pipeline: Pipeline, silver: Silver) -> Definition:
     return {
         "key": sorted(silver.dedup_key),
         "event_time": silver.event_time,
+        "readings": readings(silver.schema),
         "routes": [" ".join((each.where or "").split()) for each in before],
         "watermarks_ms": {silver.table: _ms(silver)},
         "expectations": _digest(repr(expectations)),

@@ -122,7 +122,7 @@ class QueryStarter:
             case Bronze():
                 query, table = self.plan.query_config(step), self.plan.tables(step)[0]
                 hooks = bronze.SourceHooks(
-                    check=partial(self.watch.check, step.name),
+                    check=partial(self._check_source, step),
                     reread=partial(self._reread, step),
                     count=partial(self.progress.count_batch, step.name),
                 )
@@ -140,6 +140,10 @@ class QueryStarter:
 
     def _records(self, step: Step) -> DataFrame:
         return self.plan.source.read(self.spark, self.plan.read_request(step))
+
+    def _check_source(self, step: Step, batch: int) -> None:
+        self.watch.check(step.name)
+        self.plan.source.check_batch(str(self.plan.checkpoint(step)), batch)
 
     def _reread(self, step: Step, batch: int, failure: str) -> DataFrame | None:
         def offsets() -> OffsetRange:

@@ -77,7 +77,10 @@ _ERROR_PATTERNS = (
         "VACUUM: {0}; {rebuild}",
     ),
     (r"FileNotFoundException: (?:File )?(\S+)", "a file that the query reads is gone: {0}"),
-    (r"(?:AccessControlException|AccessDeniedException|Permission denied)[^\n]*?(/\S+)", "no permission for {0}"),
+    (
+        r"(?:AccessControlException|AccessDeniedException|Permission denied)[^\n]*?(/[^\s:]+)",
+        f"no permission for {{0}}; correct this, {_START_AGAIN}",
+    ),
     (r"LakehouseError: ([^\n]*)", "{0}"),
     (r"FAILED_READ_FILE", "a file cannot be read or is damaged{file}"),
     (

@@ -22,12 +22,13 @@ SMALL_BYTES = 2**20
 class SourceHooks:
     """What bronze asks of its source while it writes.
 
-    `check` is called before each batch is written. It raises LakehouseError if the source is no longer that of the
-    checkpoint's offsets. `reread` reads the batch of that number, which has failed in Spark with this text, in
-    another way; None if there is none. `count` is then called with the batch and its rows, which Spark has not counted.
+    `check` is called with each batch before it is written. It raises LakehouseError if the source is no longer that
+    of the checkpoint's offsets, or no longer has the batch's records. `reread` reads the batch of that number,
+    which has failed in Spark with this text, in another way; None if there is none. `count` is then called with the
+    batch and its rows, which Spark has not counted.
     """
 
-    check: Callable[[], None]
+    check: Callable[[int], None]
     reread: Callable[[int, str], DataFrame | None]
     count: Callable[[int, int], None]
 
@@ -56,7 +57,7 @@ def start(records: DataFrame, table: Table, query: QueryConfig, source: SourceHo
     size = BatchSize(table)
 
     def write(batch: DataFrame, batch_id: int) -> None:
-        source.check()
+        source.check(batch_id)
         try:
             writer.write(batch.coalesce(1) if size.was_small else batch, table, batch_id)
         except Exception as error:

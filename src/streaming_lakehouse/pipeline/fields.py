@@ -79,6 +79,16 @@ def zone(field: T.StructField) -> str | None:
     return found
 
 
+def readings(schema: T.StructType, path: str = "") -> dict[str, list[str | None]]:
+    """How each column's value is found in a record and read: its name in JSON, time format and zone, by its path."""
+    found: dict[str, list[str | None]] = {}
+    for each in schema:
+        found[path + each.name] = [json_name(each), time_format(each), zone(each)]
+        if isinstance(inner := innermost_type(each.dataType), T.StructType):
+            found |= readings(inner, f"{path}{each.name}.")
+    return found
+
+
 def columns(schema: T.StructType) -> T.StructType:
     """The schema of the columns in a table: without what is said here of JSON, and all of them nullable.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,8 +71,17 @@ def partition_columns(request: WriteRequest) -> list[str]:
 
 
 def check(request: WriteRequest) -> None:
-    """Raises LakehouseError for an invalid `partitionBy`; `address` checks the other options."""
+    """Raises LakehouseError for an invalid `partitionBy`, and for a folder that cannot be written.
+
+    `address` checks the other options.
+    """
     partition_columns(request)
+    if _is_readable_locally(folder := output_folder(request)):
+        existing = next(each for each in (Path(folder), *Path(folder).parents) if each.exists())
+        if not existing.is_dir():
+            raise LakehouseError(f"{_OWNER}: {existing} is a file, not a folder; give another --option path=…")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise LakehouseError(f"{_OWNER}: {existing} cannot be written; make it writable, or give another path")
 
 
 def output_folder(request: WriteRequest) -> str:

@@ -75,6 +75,10 @@ def _nothing_unread(request: ReadRequest) -> str:
     return ""
 
 
+def _nothing_missing(checkpoint: str, batch: int) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Source:
     """`read` returns a streaming DataFrame in bronze's envelope, all columns but `ingested_at`.
@@ -85,7 +89,8 @@ class Source:
     options that name the records of a single bronze table. `warning` returns what is to be said of records that changed
     after a checkpoint's query has read them, None if nothing. `is_bounded`: available-now ends. `is_replayable`: a
     record that was sent once can be read again. `is_synthetic`: records come from the bronze table's generator.
-    `unread` says which records there are that Spark passes over, as a sentence, or "".
+    `unread` says which records there are that Spark passes over, as a sentence, or "". `check_batch` raises
+    LakehouseError where records that a checkpoint's batch is to read are gone, and Spark would read the others.
     """
 
     name: str
@@ -100,6 +105,7 @@ class Source:
     is_synthetic: bool = False
     warning: Callable[[str], str | None] = _no_warning
     unread: Callable[[ReadRequest], str] = _nothing_unread
+    check_batch: Callable[[str, int], None] = _nothing_missing
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises LakehouseError for an unknown option, an invalid value, or a credential in plaintext."""

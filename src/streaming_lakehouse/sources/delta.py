@@ -36,7 +36,7 @@ def read_stream(spark: SparkSession, table: Table) -> DataFrame:
 
 @dataclass(frozen=True)
 class Change:
-    """A commit that removes or replaces rows; `operation` and `metrics` are Delta's."""
+    """A commit that removes or replaces rows; `operation` and `metrics` are its writer's: Spark's or delta-rs's."""
 
     version: int
     operation: str
@@ -45,11 +45,11 @@ class Change:
     @property
     def deleted(self) -> int:
         """The number of rows that the commit deletes, as far as Delta counts them: not those of TRUNCATE."""
-        return self._sum("numDeletedRows", "numTargetRowsDeleted")
+        return self._sum("numDeletedRows", "numTargetRowsDeleted", "num_deleted_rows", "num_target_rows_deleted")
 
     @property
     def updated(self) -> int:
-        return self._sum("numUpdatedRows", "numTargetRowsUpdated")
+        return self._sum("numUpdatedRows", "numTargetRowsUpdated", "num_updated_rows", "num_target_rows_updated")
 
     @property
     def added(self) -> int:

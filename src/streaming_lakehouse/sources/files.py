@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession, functions as F
 
-from streaming_lakehouse.checkpointing import file_log
+from streaming_lakehouse.checkpointing import file_log, metadata
 from streaming_lakehouse.config.options import OptionSpec, get_option, require_option
 from streaming_lakehouse.config.secrets import resolve_secrets
 from streaming_lakehouse.config.storage import is_utf8, local_path
@@ -201,12 +202,33 @@ def warning(checkpoint: str) -> str | None:
     changed = file_log.changed_files(checkpoint)
     if not changed:
         return None
-    names = ", ".join(map(str, changed[:_MAX_NAMED])) + (", …" if len(changed) > _MAX_NAMED else "")
     files = counted(len(changed), "file has", "files have")
     return (
         f"source 'files': {files} changed after being read, and a file is read once, by its name; copy to a new name "
-        f"what is to be read again (known events are duplicates then), and remove the old file: {names}"
+        f"what is to be read again (known events are duplicates then), and remove the old file: {_named(changed)}"
     )
+
+
+def _named(files: list[Path]) -> str:
+    return ", ".join(map(str, files[:_MAX_NAMED])) + (", …" if len(files) > _MAX_NAMED else "")
+
+
+def check_batch(checkpoint: str, batch: int) -> None:
+    """Raises LakehouseError where a file that the batch is to read is gone, as after a mover has emptied the folder."""
+    if on_databricks():  # Auto Loader has records of its own
+        return
+    before = _log_entry(checkpoint, batch - 1) if batch else -1
+    missing = file_log.missing_files(checkpoint, range(before + 1, _log_entry(checkpoint, batch) + 1))
+    if missing:
+        raise LakehouseError(
+            f"source 'files': batch {batch} is to read {counted(len(missing), 'file')} that cannot be found any more: "
+            f"{_named(missing)}; restore them, or create empty ones of these names to go on without them"
+        )
+
+
+def _log_entry(checkpoint: str, batch: int) -> int:
+    """The last entry of the file stream's log that the batch reads."""
+    return int(json.loads(metadata.batch_offsets(checkpoint, batch))["logOffset"])
 
 
 SOURCE = Source(
@@ -216,4 +238,5 @@ SOURCE = Source(
     address,
     warning=warning,
     unread=unread,
+    check_batch=check_batch,
 )

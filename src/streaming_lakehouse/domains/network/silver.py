@@ -74,7 +74,7 @@ def mask_requests(requests: DataFrame) -> DataFrame:
     Columns in: those of events.REQUEST. Out: those of `masked_schema`. `host` is in lower case without a port, or the
     server's address where there was none. Addresses stay: they are what a network is defended by (GDPR, recital 49).
     """
-    salt = os.environ.get(SALT_VARIABLE, DEVELOPMENT_SALT)
+    salt = os.environ.get(SALT_VARIABLE) or DEVELOPMENT_SALT
     host = F.regexp_replace(F.lower("host"), r":[0-9]+\z", "")
     masked = {
         "attack_signature": _attack_signature(F.col("path")),
