@@ -1,4 +1,4 @@
-"""What a step computes, recorded beside its checkpoint, so that rows which would not mean the same are not mixed.
+"""What a step computes, recorded in its checkpoint, so that rows which would not mean the same are not mixed.
 
 A definition has digests of the optimized plan of the step's rows, so that code may be rearranged, and of the Python
 code that Spark calls for each row; and what is declared: key, watermarks, routes, expectations.
