@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _COMPACT = ".compact"
@@ -16,8 +17,8 @@ def missing_files(checkpoint: str, entries: range) -> list[Path]:
     for number in entries:
         for name in (str(number), f"{number}{_COMPACT}"):
             if (log / name).exists():
-                listed = (json.loads(line) for line in (log / name).read_text().splitlines()[1:])
-                files = [_local_file(entry["path"]) for entry in listed if entry["batchId"] == number]
+                listed = (entry["path"] for entry in _entries(log / name) if entry["batchId"] == number)
+                files = map(_local_file, listed)
                 missing += [file for file in files if file and not file.exists()]
                 break
     return missing
@@ -50,9 +51,13 @@ def _files_read(log: Path) -> Iterator[tuple[str, int]]:
     entries = {int(each.name.removesuffix(_COMPACT)): each for each in log.glob("[0-9]*") if _is_entry(each)}
     compacted = max((batch for batch, file in entries.items() if file.suffix == _COMPACT), default=-1)
     for batch in sorted(batch for batch in entries if batch >= compacted):
-        for line in entries[batch].read_text().splitlines()[1:]:  # the first is the format's version
-            entry = json.loads(line)
+        for entry in _entries(entries[batch]):
             yield entry["path"], entry["timestamp"]
+
+
+def _entries(file: Path) -> Iterator[dict[str, Any]]:
+    """The files that one file of the log lists; a compacted one lists those of all before it."""
+    return map(json.loads, file.read_text().splitlines()[1:])  # the first line is the format's version
 
 
 def _is_entry(file: Path) -> bool:
