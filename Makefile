@@ -4,6 +4,7 @@ BIN := .venv/bin
 DEMO := .demo
 # Processes of the test suite; each has a Spark session and a broker of its own, 3 GB in all.
 WORKERS ?= 2
+IN_PROCESSES := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # C1 alone: a demo ends before C2 would pay back.
 C1 := LAKEHOUSE_JAVA_OPTIONS="$${LAKEHOUSE_JAVA_OPTIONS--XX:TieredStopAtLevel=1}"
 
@@ -34,10 +35,11 @@ demo: setup
 
 test: setup
 	@echo "The suite takes less than 20 minutes on two cores."
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(IN_PROCESSES)
 
 test-exhaustive: setup
-	LAKEHOUSE_EXHAUSTIVE=1 LAKEHOUSE_KILLS=20 $(BIN)/python -m pytest tests/execution/test_compatibility.py tests/test_recovery.py tests/exhaustive
+	LAKEHOUSE_EXHAUSTIVE=1 LAKEHOUSE_KILLS=20 $(BIN)/python -m pytest -rP $(IN_PROCESSES) \
+		tests/execution/test_compatibility.py tests/test_recovery.py tests/exhaustive
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -43,6 +43,7 @@ HALF, ALL = {"numRows": "7500", "seed": "7"}, {"numRows": "15000", "seed": "7"}
 
 # pytest-xdist gives files out in this order, then the others as they are collected: a long one must not be the last.
 LONGEST_FILES = (
+    "test_kills.py",
     "test_recovery.py",
     "test_compatibility.py",
     "test_silver.py",

@@ -133,7 +133,7 @@ def test_killed_again_and_again_every_table_equals_what_the_oracle_computes(
 
     State is open across all kills: windows, sessions, joins and custom state span several commands. At last a command
     runs to its end, and the oracle computes all tables from the topic in plain Python. Prints where each kill fell and
-    where the records went (pytest -s).
+    where the records went.
     """
     print(f"\n{name}", flush=True)
     started_at = time.monotonic()

@@ -28,7 +28,7 @@ def test_every_table_equals_what_the_oracle_computes(
     """A topic that grows between three runs: each record is in one table, and each gold row is what it must be.
 
     State, late rows and duplicates reach across the runs. The oracle reads the records from the topic and computes all
-    tables in plain Python. Prints where the records went, and the seconds of each part (pytest -s).
+    tables in plain Python. Prints where the records went, and the seconds of each part.
     """
     pipeline = load_pipeline(name)
     topics = Topics(pipeline, broker.bootstrap_servers, "volume", seed=5, rates=RATES)
