@@ -28,12 +28,14 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 from streaming_lakehouse import domains
 from streaming_lakehouse.cli.publish import PublishJob, publish
 from streaming_lakehouse.layers import gold as gold_layer
-from streaming_lakehouse.pipeline import Gold, Pipeline, Silver
+from streaming_lakehouse.layers.backfill import GoldBackfill, Span
+from streaming_lakehouse.pipeline import Gold, Pipeline, Reference, Silver
 from streaming_lakehouse.pipeline.discovery import load_pipeline, pipeline_names
 from streaming_lakehouse.pipeline.synthetic import FaultRates, generate_records
 
 ROOT = Path(__file__).parents[2]
 ROWS = 9_000
+MINUTE_US, BACKFILL = 60_000_000, 1
 RATES = {"malformed": "0.2", "duplicates": "0.05", "late": "0.02", "unknown_fields": "0.01"}
 MALFORMED = {
     *("null", "empty", "not_utf8", "not_json", "wrong_type"),
@@ -95,6 +97,45 @@ def test_a_batch_computation_equals_the_streamed_table(lake: Lake, spark: SparkS
         assert not streamed - batch, f"{gold.table} has rows that a batch does not compute"
         lacking = _closed(lake, gold, [json.loads(row) for row in batch - streamed])
         assert not lacking, f"{gold.table} lacks {len(lacking)} rows that a batch computes, such as {lacking[0]}"
+
+
+def test_a_backfill_computes_the_rows_within_reach_and_no_others(lake: Lake, spark: SparkSession) -> None:
+    """The events of one minute are added: with the rows that differ, the table is that of a batch over all events."""
+    for gold in (each for each in lake.pipeline.gold if each.reach is not None):
+        times = [_start(lake.rows(spark, "silver", each.table), each) for each in gold.streams]
+        span = (min(times) + 10 * MINUTE_US, min(times) + 11 * MINUTE_US)
+        inputs = tuple(_backfilled(lake, spark, each, span) for each in gold.inputs)
+        mode = gold.output_modes[0]
+        found = GoldBackfill(gold, inputs, [span], mode, BACKFILL).differences()
+        without = [_without_backfilled(rows) for rows in inputs]
+        rows = {_key(row, gold): row for row in _rows(gold_layer.transform(without, gold, mode))}
+        for row in _rows(found):
+            is_removed = json.loads(row)["_is_removed"]
+            rows.pop(_key(row, gold), None)
+            rows |= {} if is_removed else {_key(row, gold): row.replace(',"_is_removed":false', "")}
+        assert Counter(rows.values()) == _rows(_computed(lake, spark, gold)), gold.table
+
+
+def _start(rows: DataFrame, silver: Silver) -> int:
+    first: int = rows.agg(F.unix_micros(F.min(silver.event_time))).collect()[0][0]
+    return first
+
+
+def _backfilled(lake: Lake, spark: SparkSession, table: Silver | Reference, span: Span) -> DataFrame:
+    if isinstance(table, Reference):
+        return lake.rows(spark, "reference", table.table)
+    is_added = F.unix_micros(table.event_time).between(span[0], span[1] - 1)
+    backfilled_at = F.timestamp_micros(F.when(is_added, F.lit(BACKFILL)))
+    return lake.rows(spark, "silver", table.table).withColumn("backfilled_at", backfilled_at)
+
+
+def _without_backfilled(rows: DataFrame) -> DataFrame:
+    return rows.where("backfilled_at IS NULL").drop("backfilled_at") if "backfilled_at" in rows.columns else rows
+
+
+def _key(row: str, gold: Gold) -> str:
+    values = json.loads(row)
+    return json.dumps([values[name] for name in gold.key])
 
 
 def _computed(lake: Lake, spark: SparkSession, gold: Gold) -> DataFrame:

@@ -10,9 +10,9 @@ import pytest
 from conftest import Prepare, RunWeather, run_pipeline
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession, functions as F
+from support.cli import command
 from support.weather import declare, weather_with
 
-from streaming_lakehouse import cli
 from streaming_lakehouse.checkpointing import archive
 from streaming_lakehouse.cli.publish import PublishJob, publish
 from streaming_lakehouse.domains.weather import gold
@@ -28,15 +28,6 @@ NO_FAULTS = {"late": "0", "malformed": "0", "duplicates": "0"}
 
 def half_hourly(readings: DataFrame) -> DataFrame:
     return gold._measures_per_window(readings, F.window("time", "30 minutes"))
-
-
-def command(*words: str, status: int = 0) -> None:
-    found = 0
-    try:
-        cli.main(list(words))
-    except SystemExit as ended:
-        found = int(ended.code or 0)
-    assert found == status
 
 
 def content(table: Path, *without: str) -> list[str]:

@@ -66,9 +66,9 @@ class Lake:
 
         return write
 
-    def batch(self, *readings: Reading, first_offset: int = 0) -> DataFrame:
+    def batch(self, *readings: Reading, first_offset: int = 0, ingested_at: datetime = ARRIVAL) -> DataFrame:
         rows = [
-            (None, record(event_id, time), None, "topic", 0, offset, ARRIVAL, ARRIVAL)
+            (None, record(event_id, time), None, "topic", 0, offset, ARRIVAL, ingested_at)
             for offset, (event_id, time) in enumerate(readings, start=first_offset)
         ]
         return self.spark.createDataFrame(rows, BRONZE)
@@ -114,6 +114,18 @@ def test_of_several_deliveries_the_first_is_used(lake: Lake) -> None:
     assert lake.silver() == [("a", 0), ("b", 1), ("c", 4)]
     assert lake.quarantine() == [(2, ["is_first_delivery"]), (3, ["is_first_delivery"]), (5, ["is_first_delivery"])]
     assert lake.counts == {0: BatchCounts(valid=2, duplicates=1), 1: BatchCounts(valid=1, duplicates=2)}
+
+
+@pytest.mark.parametrize("max_rows", [small_batch.MAX_ROWS_PER_PARTITION, 1])
+def test_a_record_that_bronze_has_twice_is_in_silver_once(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, max_rows: int
+) -> None:
+    """As from a second source: the same source, partition and offset, ingested at two times; judged in either way."""
+    monkeypatch.setattr(small_batch, "MAX_ROWS_PER_PARTITION", max_rows)
+    again = lake.batch(("a", NOON), ingested_at=ARRIVAL + timedelta(hours=1))
+    lake.started()(lake.batch(("a", NOON)).union(again), 0)
+    assert lake.silver() == [("a", 0)]
+    assert lake.quarantine() == [(0, ["is_first_delivery"])]
 
 
 def test_small_and_large_batches_are_judged_alike(

@@ -13,7 +13,7 @@ somewhere else. In tests: `check(root, "weather", read_topic(…))["weather_read
 
 from .classify import classify, rejected_deliveries
 from .domain import Domain, load_domain
-from .lake import check
+from .lake import check, check_gold_of_silver
 from .records import RawRecord, read_files, read_topic
 from .silver import Account
 
@@ -22,6 +22,7 @@ __all__ = [
     "Domain",
     "RawRecord",
     "check",
+    "check_gold_of_silver",
     "classify",
     "load_domain",
     "read_files",

@@ -60,7 +60,8 @@ class Silver:
     @cached_property
     def columns(self) -> Columns:
         event = {each.name: each.type for each in self.transformed or self.fields}
-        return {**event, "_rescued_data": STRING, **{name: ENVELOPE[name] for name in PROVENANCE}}
+        provenance = {name: ENVELOPE[name] for name in PROVENANCE}
+        return {**event, "_rescued_data": STRING, **provenance, "backfilled_at": TIMESTAMP}
 
     @cached_property
     def event(self) -> Struct:

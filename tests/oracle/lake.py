@@ -8,10 +8,10 @@ from pathlib import Path
 from .bronze import check_bronze
 from .compare import Database
 from .domain import ENVELOPE, Domain, Row, load_domain
-from .gold import check_gold, expected_rows
+from .gold import Inputs, check_gold, expected_rows
 from .records import RawRecord
 from .silver import Account, check_silver
-from .tables import load
+from .tables import load, read_rows
 
 Raw = Mapping[str, Sequence[RawRecord]] | Sequence[RawRecord]
 
@@ -40,9 +40,21 @@ def check(
                 judged = check_silver(database, root, domain, bronze)
             accounts[bronze] = judged.account
             silver |= {table: list(rows.values()) for table, rows in judged.silver.items()}
-        for gold in domain.gold:
-            with database.scope():
-                rows = expected_rows(root, domain, gold, silver, (modes or {}).get(gold.table, "append"))
-                load(database, root, f"gold/{gold.table}", gold.columns, "actual")
-                check_gold(database, gold, rows)
+        _check_gold(database, root, domain, silver, modes or {})
     return accounts
+
+
+def check_gold_of_silver(root: Path, domain: Domain | str, modes: Mapping[str, str] | None = None) -> None:
+    """Every gold table against what plain Python computes of the rows that silver has, however they came there."""
+    domain = load_domain(domain) if isinstance(domain, str) else domain
+    silver = {f"silver/{each.table}": read_rows(root, f"silver/{each.table}") for each in domain.silver}
+    with Database() as database:
+        _check_gold(database, root, domain, silver, modes or {})
+
+
+def _check_gold(database: Database, root: Path, domain: Domain, silver: Inputs, modes: Mapping[str, str]) -> None:
+    for gold in domain.gold:
+        with database.scope():
+            rows = expected_rows(root, domain, gold, silver, modes.get(gold.table, "append"))
+            load(database, root, f"gold/{gold.table}", gold.columns, "actual")
+            check_gold(database, gold, rows)

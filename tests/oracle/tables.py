@@ -145,7 +145,7 @@ def _batch_of_action(table: str, action: Mapping[str, Any]) -> Batch | None:
     if "txn" in action:
         return Batch(table, action["txn"]["appId"], action["txn"]["version"])
     written = json.loads(action.get("commitInfo", {}).get("userMetadata") or "{}")
-    return Batch(table, written["queryId"], written["batchId"]) if written else None
+    return Batch(table, written["queryId"], written["batchId"]) if "queryId" in written else None
 
 
 def _files_of_batches(root: Path, table: str) -> dict[Batch, list[str]]:

@@ -96,9 +96,8 @@ OTHERS = {
 
 def write(root: Path, **changes: Any) -> None:
     provenance = {name: ENVELOPE[name] for name in ("source", "partition", "offset", "source_timestamp", "ingested_at")}
-    schema = pa.schema(
-        {**{name: each[0] for name, each in COLUMNS.items()}, "_rescued_data": pa.string(), **provenance}
-    )
+    others = {"_rescued_data": pa.string(), **provenance, "backfilled_at": ENVELOPE["ingested_at"]}
+    schema = pa.schema({**{name: each[0] for name, each in COLUMNS.items()}, **others})
     row = {name: each[3] for name, each in COLUMNS.items()} | {name: BRONZE[name] for name in provenance}
     commit = CommitProperties(app_transactions=[Transaction("app", 0)])
     write_deltalake(root / "bronze/every_type_events", pa.Table.from_pylist([BRONZE], pa.schema(ENVELOPE)))

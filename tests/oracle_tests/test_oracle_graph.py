@@ -33,7 +33,8 @@ ENVELOPE = {
     "ingested_at": TIMESTAMP,
 }
 PROVENANCE = ("source", "partition", "offset", "source_timestamp", "ingested_at")
-OF_SILVER = {"_rescued_data": pa.string(), **{name: ENVELOPE[name] for name in PROVENANCE}}
+OF_RECORD = {name: ENVELOPE[name] for name in PROVENANCE}
+OF_SILVER = {"_rescued_data": pa.string(), **OF_RECORD, "backfilled_at": TIMESTAMP}
 OF_EVENT = {"event_id": pa.string(), "time": TIMESTAMP}
 PRICE = pa.decimal128(7, 2)
 ITEMS = pa.list_(pa.struct({"sku": pa.string(), "price": PRICE}))

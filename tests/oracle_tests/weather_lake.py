@@ -59,6 +59,7 @@ SCHEMAS = {
         **dict.fromkeys(MEASURES, pa.float64()),
         "_rescued_data": pa.string(),
         **{name: ENVELOPE[name] for name in PROVENANCE},
+        "backfilled_at": TIMESTAMP,
     },
     "quarantine/weather_readings": {**ENVELOPE, "failed_expectations": pa.list_(pa.string())},
     "gold/weather_device_hourly": WINDOW,

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
+from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.errors import LakehouseError
+from streaming_lakehouse.session import is_local
 
 # The JVM of a killed process ends within seconds; a restart right after a kill must not be refused.
 _ACQUIRE_TIMEOUT_S = 10.0
 # Within a process: the JVM would release a file lock when anybody closes the file, a refused second run included.
 _locked_paths: set[Path] = set()
 _guard = threading.Lock()
+
+
+@contextmanager
+def steps_locked(spark: SparkSession, storage: Storage, pipeline: str, steps: Iterable[str]) -> Iterator[None]:
+    """Holds the locks of these steps' own checkpoints. Raises LakehouseError if one of them runs elsewhere."""
+    with ExitStack() as locks:
+        for step in steps:
+            locks.enter_context(step_lock(spark, storage, pipeline, step, storage.checkpoint(pipeline, step)))
+        yield
+
+
+@contextmanager
+def step_lock(spark: SparkSession, storage: Storage, pipeline: str, step: str, checkpoint: str) -> Iterator[None]:
+    """Holds the lock of a step's checkpoint. In a workspace the job's max_concurrent_runs of 1 replaces it."""
+    if storage.root is None or not is_local(spark):
+        yield
+        return
+    with checkpoint_lock(spark, Path(checkpoint), f"step {step!r} of pipeline {pipeline!r}"):
+        yield
 
 
 @contextmanager

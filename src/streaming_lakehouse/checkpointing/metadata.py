@@ -79,6 +79,30 @@ def recorded_table_version(checkpoint: str) -> int | None:
     return _read_marker(_version(checkpoint), "version")
 
 
+def record_first_start(checkpoint: str, microseconds: int) -> None:
+    """Records when a checkpoint's query starts for the first time; does nothing once it has a batch."""
+    if not has_started(checkpoint):
+        write_atomically(_first_start(checkpoint), {"microseconds": microseconds})
+
+
+def backfills_read_until(checkpoint: str) -> int:
+    """The query reads what backfills had added to its inputs before it started, in microseconds since 1970.
+
+    0 for a checkpoint of a version without backfills: there were none before it.
+    """
+    return _read_marker(_first_start(checkpoint), "microseconds") or 0
+
+
+def watermark_us(checkpoint: str) -> int | None:
+    """The watermark of the query's latest batch, in microseconds since 1970; None before the first."""
+    latest = latest_offset_batch(checkpoint)
+    return None if latest is None else int(_offset_entry(checkpoint, latest).get("batchWatermarkMs", 0)) * 1000
+
+
+def _first_start(checkpoint: str) -> Path:
+    return Path(checkpoint) / "first_start.json"
+
+
 def _event_time(checkpoint: str) -> Path:
     return Path(checkpoint) / "max_event_time.json"
 
@@ -140,6 +164,12 @@ def source_ids(checkpoint: str, address: Mapping[str, str]) -> dict[str, str]:
     recorded = _recorded(_source(checkpoint)) or {}
     ids: dict[str, str] = recorded.pop("ids", {})
     return ids if recorded == dict(address) else {}
+
+
+def recorded_source(checkpoint: str) -> dict[str, str]:
+    """The address that `bind_source` has recorded; empty before the first batch."""
+    recorded = _recorded(_source(checkpoint)) or {}
+    return {name: value for name, value in recorded.items() if name != "ids"}
 
 
 def _source(checkpoint: str) -> Path:

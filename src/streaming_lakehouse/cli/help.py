@@ -27,6 +27,11 @@ class RunCommand(TyperCommand):
         _section(formatter, "Examples", _RUN_EXAMPLES)
 
 
+class BackfillCommand(TyperCommand):
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        _section(formatter, "Examples", _BACKFILL_EXAMPLES)
+
+
 class GenerateCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """The options of each target."""
@@ -51,6 +56,14 @@ _RUN_EXAMPLES = [
         'lakehouse run weather --trigger "continuous 1 second" --source kafka --sink kafka '
         "--option kafka.bootstrap.servers=127.0.0.1:9092 --option sink.kafka.bootstrap.servers=127.0.0.1:9092",
         "the hot path: alerts of single readings, in milliseconds",
+    ),
+]
+_BACKFILL_EXAMPLES = [
+    ("lakehouse backfill weather", "what came late so far"),
+    ("lakehouse backfill weather --source files --option path=history", "first the files below history"),
+    (
+        "lakehouse backfill weather --reason temperature_in_range",
+        "what a threshold has refused that was changed since",
     ),
 ]
 _GENERATE_EXAMPLES = [

@@ -33,7 +33,7 @@ from streaming_lakehouse.cli.arguments import (
     TriggerText,
     parse_options,
 )
-from streaming_lakehouse.cli.help import GenerateCommand, RunCommand
+from streaming_lakehouse.cli.help import BackfillCommand, GenerateCommand, RunCommand
 from streaming_lakehouse.cli.output import restart_in_utf8, standard_streams
 from streaming_lakehouse.config.compute import Compute
 from streaming_lakehouse.config.redaction import redact
@@ -215,6 +215,57 @@ def reset(
     prestart_jvm()
     rebuild.run(planned, ProgressReporter)
     typer.echo(f"done; the old tables and checkpoints are in {planned.folder}")
+
+
+@app.command(cls=BackfillCommand)
+def backfill(
+    pipeline: PipelineName,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Read history from here first: another source than the pipeline's own."),
+    ] = None,
+    option: Options = None,
+    options: OptionsJson = None,
+    reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Judge the quarantined records with this reason again, by today's expectations; repeatable "
+            "[is_on_time: the late ones].",
+        ),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The source has the history of this bronze table; repeatable [all of them]."),
+    ] = None,
+    root: Root = None,
+    catalog: Catalog = None,
+    schema_prefix: SchemaPrefix = None,
+    secret: Secrets = None,
+) -> None:
+    """Bring late records, history, and records that were wrongly refused into silver and gold.
+
+    With --source all records of another source are added to bronze first. Then the records in quarantine that are due
+    enter silver, and gold tables get what they would have, had these records been on time. Nothing is added twice,
+    however often it is given. No other run of the pipeline can start meanwhile; the tables can be read.
+    """
+    prestart_jvm()
+    from streaming_lakehouse.config.secrets import set_from_scopes
+    from streaming_lakehouse.execution import backfill as execution
+    from streaming_lakehouse.execution.progress import ProgressReporter
+    from streaming_lakehouse.layers.acceptance import ON_TIME
+    from streaming_lakehouse.pipeline.discovery import load_pipeline
+
+    set_from_scopes(secret or ())
+    storage = Storage.resolve(root, catalog, schema_prefix)
+    check_storage_visible(storage, is_run=True)
+    given = parse_options(option, options if source else None)
+    if (given or table) and not source:
+        unused = f"--option {next(iter(given))}" if given else "--table"
+        raise LakehouseError(f"{unused} is of a source, and none is given; add --source NAME")
+    reasons, tables = tuple(reason or (ON_TIME,)), tuple(table or ())
+    requested = execution.Backfill(load_pipeline(pipeline), storage, source, given, reasons, tables)
+    execution.run(requested, ProgressReporter, typer.echo)
 
 
 @app.command(cls=GenerateCommand)

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
-from streaming_lakehouse.checkpointing import metadata
+from streaming_lakehouse.checkpointing import backfill_journal, metadata
 from streaming_lakehouse.config.storage import Storage, Table
 from streaming_lakehouse.errors import LakehouseError, counted
 from streaming_lakehouse.layers.acceptance import FIRST_DELIVERY, ON_TIME
@@ -98,6 +98,13 @@ class Report:
                 yield _latest_rows(delta.read(spark, table), makes, gold_rows)
         if waiting := [f"gold.{gold.table}" for gold in self.pipeline.gold if self._has_unwritten_windows(gold)]:
             yield f"\n{', '.join(waiting)}: the next run writes the windows that have closed"
+        if backfill_journal.file(self.storage, self.pipeline.name).exists():
+            yield (
+                "\na backfill is under way or was interrupted, and its records may be in quarantine and in silver; to "
+                "finish it: "
+                f"lakehouse backfill {self.pipeline.name} {self.storage.options}"
+            )
+            return
         for each in sums:
             each.check()
 
@@ -176,8 +183,9 @@ def no_tables_message(pipeline: Pipeline, storage: Storage) -> str:
 
 
 def _count_deleted(spark: SparkSession, tables: list[Table]) -> int:
-    existing = [table for table in tables if delta.exists(spark, table)]
-    return sum(change.deleted for table in existing for change in find_changes(spark, table))
+    """Not those that a backfill has moved from quarantine to silver."""
+    changes = [change for table in tables if delta.exists(spark, table) for change in find_changes(spark, table)]
+    return sum(change.deleted for change in changes if not change.is_of_backfill)
 
 
 def _table_stats(rows: DataFrame, makes: Bronze | Silver | Reference | Gold) -> list[str]:

@@ -28,7 +28,7 @@ def input_schemas(step: Step) -> dict[str, T.StructType]:
             return {f"events.{hot.input.table}": parsed_schema(hot.input)}
         case Gold() as makes:
             return {
-                _gold_input(each): validation.schema(each) if isinstance(each, Silver) else each.schema
+                _gold_input(each): validation.gold_input_schema(each) if isinstance(each, Silver) else each.schema
                 for each in makes.inputs
             }
     return {}
@@ -75,7 +75,7 @@ class PlanFrames:
 
     def _of_gold(self, table: Silver | Reference) -> DataFrame:
         if isinstance(table, Silver):
-            rows = self._stream(_gold_input(table), validation.schema(table))
+            rows = self._stream(_gold_input(table), validation.gold_input_schema(table))
             return rows.withWatermark(table.event_time, _DELAY)
         return self.batch(_gold_input(table), table.schema)
 

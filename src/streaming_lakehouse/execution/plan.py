@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +23,8 @@ class RunPlan:
     """What to run: a pipeline's steps, from a source, when, and where to.
 
     `sink`, `mode` and `sink_options` apply to gold tables and the hot path; the other layers are always Delta tables.
-    `mode` is each table's own where none is given. Raises LakehouseError for an unknown source, sink, mode or step.
+    `mode` is each table's own where none is given. With `is_history` bronze reads a second source, whose
+    checkpoint is its own. Raises LakehouseError for an unknown source, sink, mode or step.
     """
 
     pipeline: Pipeline
@@ -33,6 +36,7 @@ class RunPlan:
     sink_name: str = DEFAULT_SINK
     mode: str | None = None
     sink_options: Mapping[str, str] = field(default_factory=dict)
+    is_history: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in (None, *OUTPUT_MODES):
@@ -82,11 +86,19 @@ class RunPlan:
 
         A table has one, whichever sink writes it, since two would each add the same rows; each other sink has its own.
         """
+        if step.layer == "bronze" and self.is_history:
+            address = json.dumps(self.source_address(step), sort_keys=True)
+            digest = hashlib.sha256(address.encode()).hexdigest()[:12]
+            return self.storage.checkpoint(self.pipeline.name, f"{step.name}.backfill-{digest}")
         if not step.uses_sink or self.sink.writes_table:
             return self.storage.checkpoint(self.pipeline.name, step.name)
         if not self.sink.is_resumable:
             return None
         return self.storage.checkpoint(self.pipeline.name, f"{step.name}.{self.sink.name}")
+
+    def source_address(self, step: Step) -> dict[str, str]:
+        """What a step reads: the source's name, and what identifies it, such as a topic or a folder."""
+        return {"source": self.source.name, **self.source.address(self.read_request(step))}
 
     def output_mode(self, step: Step) -> str:
         """The output mode of the step's query."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming_lakehouse.checkpointing import archive, consistency, metadata
+from streaming_lakehouse.checkpointing import archive, backfill_journal, consistency, metadata
 from streaming_lakehouse.config.options import check_one_table
 from streaming_lakehouse.config.secrets import reject_plaintext_secrets
 from streaming_lakehouse.config.storage import Table
@@ -34,6 +35,7 @@ def check_static(plan: RunPlan) -> None:
     """Raises LakehouseError for everything that can be found without Spark, before any layer runs."""
     check_storage_visible(plan.storage, is_run=True)
     _check_reset_finished(plan)
+    _warn_backfill_unfinished(plan)
     check_options(plan)
     compatibility.validate(plan, detect_compute())
     for silver in plan.pipeline.silver:
@@ -67,6 +69,15 @@ def _check_reset_finished(plan: RunPlan) -> None:
             f"a reset of pipeline {name!r} was interrupted while it moved tables; to finish it, give it again: "
             f"{plan.reset_command(plan.steps)}"
         )
+
+
+def _warn_backfill_unfinished(plan: RunPlan) -> None:
+    name, storage = plan.pipeline.name, plan.storage
+    if backfill_journal.file(storage, name).exists():
+        log.warning(
+            "a backfill of pipeline %r is under way or was interrupted, and gold lacks some of its rows; to finish it: "
+            "lakehouse backfill %s %s", name, name, storage.options
+        )  # fmt: skip
 
 
 def check_options(plan: RunPlan) -> None:
@@ -142,6 +153,8 @@ def check_step(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str, 
     """
     _check_folder_name(plan, step, checkpoint)
     metadata.remove_partial_first_batch(checkpoint)
+    if isinstance(step.makes, Gold):
+        metadata.record_first_start(checkpoint, time.time_ns() // 1000)
     _check_table_and_checkpoint(plan, spark, step, checkpoint)
     _warn_shuffle_partitions_changed(spark, step, checkpoint)
     _bind_identities(plan, spark, step, checkpoint)
@@ -197,12 +210,22 @@ def _check_table_and_checkpoint(plan: RunPlan, spark: SparkSession, step: Step, 
         )
     for table in existing:
         consistency.check_table_in_sync(
-            step.name, checkpoint, table, rebuild, is_written_each_batch=step.layer == "bronze"
+            step.name,
+            checkpoint,
+            table,
+            rebuild,
+            is_written_each_batch=step.layer == "bronze" and not plan.is_history,  # of which the first may be empty
         )
 
 
 def _is_shared(plan: RunPlan, step: Step, table: Table) -> bool:
-    """True for a quarantine that several silver tables write: its rows may all be of the others."""
+    """True for a table whose rows may all be of others.
+
+    A quarantine that several silver tables write, and the bronze table to which a backfill adds those of a second
+    source.
+    """
+    if plan.is_history and step.layer == "bronze":
+        return True
     is_one_of_several = isinstance(step.makes, Silver) and len(plan.pipeline.silver_of(step.makes.source)) > 1
     return is_one_of_several and table.layer == "quarantine"
 
@@ -211,6 +234,8 @@ def rebuild_hint(plan: RunPlan, step: Step) -> str:
     """What makes a step start again from its inputs: bronze's are read again by the next run only."""
     if plan.checkpoint(step) is None:
         return "start again: it reads its input from the start"
+    if plan.is_history:  # of bronze, which has the records of other sources too
+        return "restore it from a backup"
     if not plan.tables(step):
         return f"archive {plan.checkpoint(step)} and the output"
     if plan.storage.root is None:

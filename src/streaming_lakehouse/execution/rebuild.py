@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from streaming_lakehouse.checkpointing import archive, metadata
-from streaming_lakehouse.checkpointing.lock import checkpoint_lock
+from streaming_lakehouse.checkpointing.lock import steps_locked
 from streaming_lakehouse.config.storage import Storage
 from streaming_lakehouse.config.triggers import parse_trigger
 from streaming_lakehouse.errors import LakehouseError
@@ -21,6 +20,7 @@ from streaming_lakehouse.execution.progress import ProgressReporter
 from streaming_lakehouse.execution.reset import Reset, folders
 from streaming_lakehouse.pipeline import Gold, Pipeline, Reference
 from streaming_lakehouse.pipeline.declaration import LAYERS
+from streaming_lakehouse.pipeline.steps import Step
 from streaming_lakehouse.session import get_session
 from streaming_lakehouse.sinks import DEFAULT_SINK
 
@@ -44,16 +44,13 @@ def run(reset: Reset, progress: Callable[[list[str]], ProgressReporter]) -> None
     """
     pipeline, storage, spark = reset.pipeline, reset.storage, get_session()
     staging = Storage(root=_staging(pipeline, storage))
-    with ExitStack() as locks:
-        for step in reset.steps:
-            what = f"step {step.name!r} of pipeline {pipeline.name!r}"
-            locks.enter_context(checkpoint_lock(spark, Path(storage.checkpoint(pipeline.name, step.name)), what))
+    with steps_locked(spark, storage, pipeline.name, [step.name for step in reset.steps]):
         shutil.rmtree(str(staging.root), ignore_errors=True)
         _link_inputs(reset, staging)
         for plan in _plans(reset, staging):
             with progress([step.name for step in plan.steps]) as reporter:
                 if not runner.run(plan, reporter):
-                    raise LakehouseError("stopped before the new tables were complete; nothing was changed")
+                    raise LakehouseError("stopped before the new tables were complete; the old ones are unchanged")
         archive.begin(archive.journal(reset.root, pipeline.name), [*reset.archived, *_placed(reset, staging)])
         finish(pipeline, storage)
         _forget_tables(spark, reset)
@@ -82,18 +79,34 @@ def _link_inputs(reset: Reset, staging: Storage) -> None:
 
 
 def _plans(reset: Reset, staging: Storage) -> Iterator[RunPlan]:
-    """A run of silver, then one for each sink and output mode that the gold tables were written with."""
-    silver = tuple(step.name for step in reset.rebuilt if step.layer == "silver")
+    return downstream_plans(reset.pipeline, reset.rebuilt, recorded_in=reset.storage, run_in=staging)
+
+
+def downstream_plans(
+    pipeline: Pipeline, steps: Iterable[Step], *, recorded_in: Storage, run_in: Storage, source: str = "generator"
+) -> Iterator[RunPlan]:
+    """A run of the silver steps, then one for each sink and output mode that the gold tables were written with.
+
+    `source` is that of the records in bronze, which these runs do not read.
+    """
     groups: dict[tuple[str, str | None], list[str]] = {}
-    for step in reset.rebuilt:
+    if silver := [step.name for step in steps if step.layer == "silver"]:
+        groups[DEFAULT_SINK, None] = silver
+        yield from _plans_of(pipeline, run_in, source, groups)
+        groups = {}
+    for step in steps:
         if isinstance(step.makes, Gold):
-            sink, mode = metadata.recorded_sink(reset.storage.checkpoint(reset.pipeline.name, step.name))
+            sink, mode = metadata.recorded_sink(recorded_in.checkpoint(pipeline.name, step.name))
             known = mode if mode in step.makes.output_modes else None
             groups.setdefault((sink or DEFAULT_SINK, known), []).append(step.name)
-    for (sink, mode), names in [*([((DEFAULT_SINK, None), silver)] if silver else []), *groups.items()]:
-        yield RunPlan(
-            reset.pipeline, staging, "generator", {}, parse_trigger("available-now"), tuple(names), sink, mode
-        )
+    yield from _plans_of(pipeline, run_in, source, groups)
+
+
+def _plans_of(
+    pipeline: Pipeline, storage: Storage, source: str, groups: dict[tuple[str, str | None], list[str]]
+) -> Iterator[RunPlan]:
+    for (sink, mode), names in groups.items():
+        yield RunPlan(pipeline, storage, source, {}, parse_trigger("available-now"), tuple(names), sink, mode)
 
 
 def _placed(reset: Reset, staging: Storage) -> Iterator[archive.Move]:

@@ -44,9 +44,12 @@ class Reset:
         )
 
 
-def plan_reset(pipeline: Pipeline, storage: Storage, selectors: Iterable[str]) -> Reset:
+def plan_reset(
+    pipeline: Pipeline, storage: Storage, selectors: Iterable[str], *, is_with_other_sinks: bool = True
+) -> Reset:
     """What a reset of the selected steps would do; nothing is changed.
 
+    Without other sinks their checkpoints stay, so that no row is sent to them again.
     Raises LakehouseError for bronze, which has nothing that it could be rebuilt from, and for tables in a catalog.
     """
     if storage.root is None:
@@ -59,7 +62,12 @@ def plan_reset(pipeline: Pipeline, storage: Storage, selectors: Iterable[str]) -
         )
     steps = tuple(_with_dependents(pipeline, chosen))
     folder = storage.root / "_archive" / pipeline.name / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    found = [path for step in steps for path in folders(pipeline, storage, step) if path.exists()]
+    found = [
+        path
+        for step in steps
+        for path in folders(pipeline, storage, step)[: None if is_with_other_sinks else 1 + len(step.outputs)]
+        if path.exists()
+    ]
     moves = tuple((path, folder / path.relative_to(storage.root)) for path in dict.fromkeys(found))
     return Reset(pipeline, storage, steps, folder, moves)
 

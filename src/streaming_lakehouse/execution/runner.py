@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
-from streaming_lakehouse.checkpointing.lock import checkpoint_lock
+from streaming_lakehouse.checkpointing.lock import step_lock
 from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution import changes, mistakes, preflight
 from streaming_lakehouse.execution.plan import RunPlan
@@ -26,7 +25,7 @@ from streaming_lakehouse.layers import bronze, gold, hot, reference, silver, val
 from streaming_lakehouse.layers.silver import SilverTables
 from streaming_lakehouse.pipeline import Bronze, Gold, HotPath, Reference, Silver
 from streaming_lakehouse.pipeline.steps import Step
-from streaming_lakehouse.session import get_session, is_connect, is_local
+from streaming_lakehouse.session import get_session, is_connect
 from streaming_lakehouse.sinks import WriteRequest, delta
 from streaming_lakehouse.sources import OffsetRange, delta as upstream, envelope
 
@@ -63,7 +62,7 @@ def _prepare(plan: RunPlan, spark: SparkSession, locks: ExitStack) -> UpstreamCh
     preflight.check_inputs(plan, spark)
     checkpoints = [(step, checkpoint) for step in plan.steps if (checkpoint := plan.checkpoint(step))]
     for step, checkpoint in checkpoints:
-        locks.enter_context(_locked(plan, spark, step, checkpoint))
+        locks.enter_context(step_lock(spark, plan.storage, plan.pipeline.name, step.name, checkpoint))
     definitions = changes.check(plan, spark, rows)
     for step, checkpoint in checkpoints:
         preflight.check_step(plan, spark, step, checkpoint, rows.get(step.name))
@@ -97,15 +96,6 @@ def _run_stages(plan: RunPlan, starter: QueryStarter, stop: threading.Event, ups
         if not supervisor.run(stop):
             return not plan.trigger.is_available_now
     return True
-
-
-@contextmanager
-def _locked(plan: RunPlan, spark: SparkSession, step: Step, checkpoint: str) -> Iterator[None]:
-    if plan.storage.root is None or not is_local(spark):
-        yield  # in a workspace the job's max_concurrent_runs of 1 prevents a second run
-        return
-    with checkpoint_lock(spark, Path(checkpoint), f"step {step.name!r} of pipeline {plan.pipeline.name!r}"):
-        yield
 
 
 @dataclass(frozen=True)
@@ -175,4 +165,4 @@ class QueryStarter:
             return reference.read(self.spark, stored, request)
         stored = self.plan.storage.table("silver", table.table)
         delta.create_if_missing(self.spark, stored, validation.schema(table))
-        return upstream.read_stream(self.spark, stored)
+        return gold.streamed(upstream.read_stream(self.spark, stored), request.query.checkpoint)

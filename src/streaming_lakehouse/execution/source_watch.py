@@ -16,7 +16,7 @@ from streaming_lakehouse.sources import SourceAdmin
 
 def bind_source_identity(plan: RunPlan, step: Step, checkpoint: str, admin: SourceAdmin) -> None:
     """Records what the step reads. Raises LakehouseError if it is another source than before, or does not exist."""
-    address = {"source": plan.source.name, **plan.source.address(plan.read_request(step))}
+    address = plan.source_address(step)
     metadata.bind_source(checkpoint, address, admin.ids(metadata.source_ids(checkpoint, address)))
 
 

@@ -13,11 +13,11 @@ from streaming_lakehouse.layers.validation import is_valid
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.pipeline.expectations import Expectation, no_failures
 from streaming_lakehouse.sinks import delta
-from streaming_lakehouse.sources.envelope import RECORD_ID
+from streaming_lakehouse.sources.envelope import ROW_ID
 
 ON_TIME = "is_on_time"
 FIRST_DELIVERY = "is_first_delivery"
-_MAX_BROADCAST_ROWS = 500_000  # a record id takes about 100 bytes; a file delivered twice may have millions
+_MAX_BROADCAST_ROWS = 500_000  # a row id takes about 100 bytes; a file delivered twice may have millions
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,18 @@ def _with_reasons(rows: DataFrame, is_late: Column, duplicates: DataFrame, dupli
     failed = F.when(~is_valid(), F.col("failed_expectations")).when(is_late, F.array(F.lit(ON_TIME)))
     if duplicate_count:
         small = duplicate_count < _MAX_BROADCAST_ROWS
-        rows = rows.join(F.broadcast(duplicates) if small else duplicates, list(RECORD_ID), "left")
+        rows = rows.join(F.broadcast(duplicates) if small else duplicates, list(ROW_ID), "left")
         failed = failed.when(F.col("is_duplicate"), F.array(F.lit(FIRST_DELIVERY)))
     return rows.withColumn("failed_expectations", failed.otherwise(no_failures()))
 
 
 def _duplicates(events: DataFrame, silver: Silver, known: DataFrame | None) -> DataFrame:
-    """The ids of records whose event is known, or occurs earlier in this batch, with `is_duplicate` true."""
+    """The ids of rows whose event is known, or occurs earlier in this batch, with `is_duplicate` true."""
     key = list(silver.dedup_key)
-    record_ids = [F.lit(True).alias("is_duplicate"), *(F.col(name) for name in RECORD_ID)]
-    events = events.select(*key, *RECORD_ID)
+    record_ids = [F.lit(True).alias("is_duplicate"), *(F.col(name) for name in ROW_ID)]
+    events = events.select(*key, *ROW_ID)
     # The hash adds nothing but speed: numbers are sorted faster than strings.
-    order = Window.partitionBy(F.xxhash64(*key), *key).orderBy(*RECORD_ID)
+    order = Window.partitionBy(F.xxhash64(*key), *key).orderBy(*ROW_ID)
     numbered = events.withColumn("delivery_number", F.row_number().over(order))
     duplicates = numbered.where("delivery_number > 1").select(*record_ids)
     if known is not None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_lakehouse.checkpointing import metadata
 from streaming_lakehouse.config.spark_settings import applied
+from streaming_lakehouse.layers.validation import BACKFILLED_AT
 from streaming_lakehouse.pipeline import Gold, Silver, State
 from streaming_lakehouse.sinks import Sink, WriteRequest
 
@@ -23,6 +24,20 @@ _ROCKSDB = {
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
 }
+
+
+def streamed(rows: DataFrame, checkpoint: str | None) -> DataFrame:
+    """The rows of a silver table that a gold query reads: not what a backfill has added since its checkpoint began.
+
+    Such rows are behind the watermark, so that Spark would drop them; the backfill brings them into gold itself. No
+    transform sees `backfilled_at`.
+    """
+    if BACKFILLED_AT not in rows.columns:  # a table that no silver step has extended so far
+        return rows
+    if checkpoint is not None:
+        until_us = metadata.backfills_read_until(checkpoint)
+        rows = rows.where(F.col(BACKFILLED_AT).isNull() | (F.unix_micros(BACKFILLED_AT) <= until_us))
+    return rows.drop(BACKFILLED_AT)
 
 
 def start(inputs: Sequence[DataFrame], gold: Gold, sink: Sink, request: WriteRequest) -> StreamingQuery:

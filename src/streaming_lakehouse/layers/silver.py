@@ -19,7 +19,7 @@ from streaming_lakehouse.layers import acceptance, recent_keys, small_batch
 from streaming_lakehouse.layers.acceptance import JudgedBatch
 from streaming_lakehouse.layers.counts import BatchCounts
 from streaming_lakehouse.layers.recent_keys import MAX_KEYS, Keys, RecentKeys
-from streaming_lakehouse.layers.validation import is_valid, schema, validate
+from streaming_lakehouse.layers.validation import BACKFILLED_AT, is_valid, schema, validate
 from streaming_lakehouse.pipeline import Silver
 from streaming_lakehouse.pipeline.expectations import Expectation
 from streaming_lakehouse.sinks import QueryConfig, delta
@@ -111,7 +111,7 @@ class SilverWriter:
     def _route(self, rows: DataFrame, batch_id: int, *, is_remainder: bool = False) -> None:
         with self._judged(rows) as batch:
             for expectation in self._monitored:
-                _report_violations(expectation, batch.violations[expectation.name], self.tables.silver)
+                report_violations(expectation, batch.violations[expectation.name], self.tables.silver)
             self._write_quarantine(batch, batch_id, is_remainder=is_remainder)
             self._write_silver(batch, batch_id)
         if self.on_batch:
@@ -245,11 +245,17 @@ class SilverWriter:
         return observed
 
     def _events(self, rows: DataFrame) -> DataFrame:
-        valid = rows.where(is_valid())
-        return (self.silver.transform(valid) if self.silver.transform else valid).select(*schema(self.silver).names)
+        return accepted_rows(rows.where(is_valid()), self.silver)
 
 
-def _report_violations(expectation: Expectation, violations: int, table: Table) -> None:
+def accepted_rows(valid: DataFrame, silver: Silver, backfilled_at_us: int | None = None) -> DataFrame:
+    """Silver's rows of valid records; with the time of the backfill that adds them, in microseconds since 1970."""
+    transformed = silver.transform(valid) if silver.transform else valid
+    backfilled_at = F.timestamp_micros(F.lit(backfilled_at_us).cast("bigint"))
+    return transformed.withColumn(BACKFILLED_AT, backfilled_at).select(*schema(silver).names)
+
+
+def report_violations(expectation: Expectation, violations: int, table: Table) -> None:
     if not violations:
         return
     predicate = " ".join(expectation.predicate.split())  # one line of log, however it is written in the domain

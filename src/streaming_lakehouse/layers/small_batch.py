@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 MAX_ROWS_PER_PARTITION = 10_000
 MAX_ROWS_IN_ONE_FILE = 3_000
 _POSITION_BITS = 33  # of `monotonically_increasing_id`; those above number the partition
-_RECORD_IDS = T.ArrayType(T.StructType([RECORD[name] for name in RECORD_ID])).simpleString()
+_ARRIVED = "ingested_at_us"
+_ROW_IDS = T.ArrayType(
+    T.StructType([*(RECORD[name] for name in RECORD_ID), T.StructField(_ARRIVED, T.LongType())])
+).simpleString()
 
 
 def fetch(rows: DataFrame, silver: Silver, monitored: Sequence[Expectation]) -> SmallBatch | None:
     """What decides about each row; None if a partition has more rows than are worth fetching."""
     position = F.monotonically_increasing_id().bitwiseAND(F.lit((1 << _POSITION_BITS) - 1))
     digest = rows.select(
-        *RECORD_ID,
+        *_row_id(),
         position.alias("position"),
         is_valid().alias("is_valid"),
         F.unix_micros(silver.event_time).alias("time_us"),
@@ -83,8 +86,8 @@ class SmallBatch:
         import numpy as np
 
         _, source = np.unique([name or "" for name in self.table["source"].to_pylist()], return_inverse=True)
-        record_id = (self._numbers("offset"), self._numbers("partition"), source)
-        order = np.lexsort((*record_id, keys.hash_2, keys.hash_1))
+        row_id = (self._numbers(_ARRIVED), self._numbers("offset"), self._numbers("partition"), source)
+        order = np.lexsort((*row_id, keys.hash_2, keys.hash_1))
         order = order[is_on_time[order]]
         hash_1, hash_2, _ = keys.where(order)
         has_earlier = np.zeros(keys.size, dtype=bool)
@@ -92,7 +95,7 @@ class SmallBatch:
         return has_earlier
 
     def _ids(self, is_selected: Flags) -> list[dict[str, object]]:
-        ids: list[dict[str, object]] = self.table.select(list(RECORD_ID)).filter(is_selected).to_pylist()
+        ids: list[dict[str, object]] = self.table.select([*RECORD_ID, _ARRIVED]).filter(is_selected).to_pylist()
         return ids
 
     def _numbers(self, column: str) -> npt.NDArray[np.int64]:
@@ -115,5 +118,9 @@ def _with_reasons(rows: DataFrame, records: dict[str, list[dict[str, object]]]) 
 
 def _is_one_of(ids: list[dict[str, object]]) -> Column:
     """The ids are one literal, an array, so that Spark's generated code is the same in each batch."""
-    array = F.from_json(F.lit(json.dumps(ids)), _RECORD_IDS)
-    return F.array_contains(array, F.struct(*(F.col(name) for name in RECORD_ID)))
+    array = F.from_json(F.lit(json.dumps(ids)), _ROW_IDS)
+    return F.array_contains(array, F.struct(*_row_id()))
+
+
+def _row_id() -> list[Column]:
+    return [*map(F.col, RECORD_ID), F.unix_micros("ingested_at").alias(_ARRIVED)]

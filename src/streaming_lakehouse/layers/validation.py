@@ -17,6 +17,8 @@ from streaming_lakehouse.pipeline.fields import columns
 from streaming_lakehouse.sources.envelope import BRONZE, PROVENANCE
 
 HAS_ROUTE = "record_has_a_route"
+# When a backfill added the row; null where silver's stream did.
+BACKFILLED_AT = "backfilled_at"
 RESERVED_COLUMNS = {
     *BRONZE.names,
     *PARSING_COLUMNS,
@@ -25,11 +27,19 @@ RESERVED_COLUMNS = {
     "failed_expectations",
     "is_duplicate",
     "delivery_number",
+    BACKFILLED_AT,
+    "_refused_for",
+    "_waits",
 }
 
 
 def schema(silver: Silver) -> T.StructType:
-    """Silver's columns: the event's, `_rescued_data`, and the provenance of the row."""
+    """Silver's columns: those that gold sees, and when a backfill added the row."""
+    return T.StructType([*gold_input_schema(silver), T.StructField(BACKFILLED_AT, T.TimestampType())])
+
+
+def gold_input_schema(silver: Silver) -> T.StructType:
+    """The event's columns, `_rescued_data`, and the provenance of the row."""
     rescued = T.StructField("_rescued_data", T.StringType())
     return T.StructType([*columns(silver.event_schema), rescued, *(BRONZE[name] for name in PROVENANCE)])
 

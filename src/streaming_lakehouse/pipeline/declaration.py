@@ -151,6 +151,9 @@ class Gold:
     `transformWithState` asks for. `key` names the columns that identify a row: with the output mode update a row
     replaces the one with its key. `output_modes` are those in which the rows mean the same, the first of them being the
     default; without them they follow from the state.
+    `reach`: how far, in event time, an event's effect goes, such as a window's length. A row is made of events at most
+    this far apart, and is final once the watermark is this far past any of them. A backfill computes the rows within
+    reach of its events again. None where there is no bound, as of a running level: it rebuilds the table.
     """
 
     table: str
@@ -159,6 +162,7 @@ class Gold:
     inputs: tuple[Silver | Reference, ...]
     state: State = State.WINDOW
     output_modes: tuple[str, ...] = ()
+    reach: timedelta | None = None
 
     def __post_init__(self) -> None:
         if not self.output_modes:
@@ -332,6 +336,11 @@ def _check_gold(name: str, gold: Gold) -> None:
         raise LakehouseError(
             f"{name}: a query with {gold.state.name} state has no output mode {', '.join(wrong)}; it has "
             f"{', '.join(gold.state.output_modes)}"
+        )
+    if gold.reach is not None and (gold.reach < timedelta(0) or gold.state in (State.AGGREGATION, State.SESSION)):
+        raise LakehouseError(
+            f"{name} has reach={gold.reach}; give the longest time between two events of a row, and none to sessions "
+            "and to groups without a window, which have no longest"
         )
     if len(gold.streams) > 1 and gold.state is not State.JOIN:
         raise LakehouseError(

@@ -128,12 +128,15 @@ def _last_batch_in_history(spark: SparkSession, table: Table, query_id: str) -> 
 
 
 def merge_batch(rows: DataFrame, table: Table, key: tuple[str, ...]) -> None:
-    """Upserts rows by their key; nulls are equal to each other. Idempotent, so it needs no transaction id."""
-    spark = rows.sparkSession
-    create_if_missing(spark, table, rows.schema)
+    """Upserts rows by their key. Idempotent, so it needs no transaction id."""
+    create_if_missing(rows.sparkSession, table, rows.schema)
+    merge_builder(rows, table, key).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+
+
+def merge_builder(rows: DataFrame, table: Table, key: tuple[str, ...]) -> Any:
+    """A MERGE of `source` rows into the `target` table by their key; nulls are equal to each other."""
     has_same_key = " AND ".join(f"target.`{column}` <=> source.`{column}`" for column in key)
-    merge = _delta_table(spark, table).alias("target").merge(rows.alias("source"), has_same_key)
-    merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+    return _delta_table(rows.sparkSession, table).alias("target").merge(rows.alias("source"), has_same_key)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession, functions as F
 from streaming_lakehouse.checkpointing import delta_log
 from streaming_lakehouse.config.storage import Table
 from streaming_lakehouse.errors import counted
+from streaming_lakehouse.sources.envelope import ROW_ID
 
 _OPTIONS = {
     # Delta's read limits count files or bytes, not commits. The rows of one commit may have any event times, as those
@@ -21,6 +22,7 @@ _OPTIONS = {
     # A commit that removes or replaces rows, such as an erasure, is passed over; else no batch could follow it.
     "skipChangeCommits": "true",
 }
+_COLUMNS = ("version", "operation", "operationMetrics", "operationParameters")
 # Rewrites files without changing a row, hence not passed over.
 _COMPACTIONS = ("OPTIMIZE", "REORG")
 
@@ -36,11 +38,18 @@ def read_stream(spark: SparkSession, table: Table) -> DataFrame:
 
 @dataclass(frozen=True)
 class Change:
-    """A commit that removes or replaces rows; `operation` and `metrics` are its writer's: Spark's or delta-rs's."""
+    """A commit that removes or replaces rows; the fields are its writer's: Spark's or delta-rs's."""
 
     version: int
     operation: str
     metrics: Mapping[str, str]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_of_backfill(self) -> bool:
+        """True for the MERGE by which a backfill moves rows out of quarantine: it compares all of a row's id."""
+        predicate = str(self.parameters.get("predicate", ""))
+        return self.operation == "MERGE" and all(f"{name}#" in predicate for name in ROW_ID)
 
     @property
     def deleted(self) -> int:
@@ -81,17 +90,27 @@ def _changes_in_log(table: Path, versions: range | None) -> Iterator[Change]:
         actions = list(delta_log.actions(text))
         if any(action.get("remove", {}).get("dataChange") for action in actions):
             info: dict[str, Any] = next((each["commitInfo"] for each in actions if "commitInfo" in each), {})
-            yield Change(version, info.get("operation", "a change"), info.get("operationMetrics") or {})
+            yield Change(
+                version,
+                info.get("operation", "a change"),
+                info.get("operationMetrics") or {},
+                info.get("operationParameters") or {},
+            )
 
 
 def _changes_in_history(spark: SparkSession, table: Table, versions: range | None) -> list[Change]:
-    from delta.tables import DeltaTable
-
-    commits = DeltaTable.forName(spark, str(table.catalog_name)).history()
+    commits = _history(spark, table)
     if versions is not None:
         commits = commits.where(F.col("version").between(versions.start, versions.stop - 1))
-    rows = commits.orderBy("version").select("version", "operation", "operationMetrics").collect()
+    rows = commits.orderBy("version").select(*_COLUMNS).collect()
     return [Change(*row) for row in rows if _has_removed(row["operation"], row["operationMetrics"] or {})]
+
+
+def _history(spark: SparkSession, table: Table) -> DataFrame:
+    from delta.tables import DeltaTable
+
+    found: DataFrame = DeltaTable.forName(spark, str(table.catalog_name)).history()
+    return found
 
 
 def _has_removed(operation: str, metrics: Mapping[str, str]) -> bool:

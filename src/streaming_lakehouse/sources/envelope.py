@@ -33,3 +33,5 @@ QUARANTINE = T.StructType([*BRONZE.fields, T.StructField("failed_expectations", 
 # The columns of a silver row that identify its bronze record.
 PROVENANCE = ("source", "partition", "offset", "source_timestamp", "ingested_at")
 RECORD_ID = ("source", "partition", "offset")
+# A row of bronze: with a second source, as of a backfill, it may have a record twice.
+ROW_ID = (*RECORD_ID, "ingested_at")

@@ -23,6 +23,7 @@ PIPELINE = Pipeline(
         key=("channel", "window_start"),
         inputs=(messages,),
         output_modes=("append",),
+        reach=gold.WINDOW,
     ),
     Gold(
         "messaging_conversations",

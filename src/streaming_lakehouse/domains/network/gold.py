@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pyspark.sql import Column, DataFrame, functions as F
 
 from streaming_lakehouse.domains.network import thresholds as limit
@@ -17,6 +19,8 @@ FAILED_STATES = ("S0", "REJ", "RSTOS0", "SH")
 ESTABLISHED_STATES = ("SF", "S1", "S2", "S3", "RSTO", "RSTR")
 WEB_PORTS = (80, 8080)
 LOGIN_PATH = r"(?i)/(login|signin|sign-in|wp-login[.]php)/?$"
+# From a flow to the last request that is joined with it; a request may be a second before its flow.
+FLOW_REQUESTS_REACH = FLOWS_WATERMARK + timedelta(seconds=1)
 SALTS = 16  # parts in which one source's failures are counted
 # Sources are counted in so many buckets, whoever invents them: what a window of a host can occupy.
 SOURCE_BUCKETS = 1_024

@@ -87,6 +87,7 @@ PIPELINE = Pipeline(
         key=("uid", "transaction_depth"),
         inputs=(flows, requests),
         state=State.JOIN,
+        reach=gold.FLOW_REQUESTS_REACH,
     ),
     hot=HotPath("network_alerts_now", gold.request_alerts_now, key=("uid", "time"), input=requests),
     detections=(

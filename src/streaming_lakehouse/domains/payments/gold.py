@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pyspark.sql import Column, DataFrame, functions as F
 
 from streaming_lakehouse.domains.payments.account_state import VERDICT_TYPES, UnusualAuthorisations
 
-WINDOW = "10 minutes"
+WINDOW, REACH = "10 minutes", timedelta(minutes=10)
 SLIDE = "1 minute"
 
 IS_AUTHORISATION = "mti = '0100'"

@@ -24,6 +24,7 @@ PIPELINE = Pipeline(
         gold.account_velocity,
         key=("account_hash", "billing_currency", "window_start"),
         inputs=(transactions,),
+        reach=gold.REACH,
     ),
     # A verdict is final: it waits for the watermark, so there is nothing to update.
     Gold(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pyspark.sql import Column, DataFrame, functions as F
 
 from streaming_lakehouse.domains.sports.arrays import grouped_by, pipe
@@ -15,7 +17,7 @@ from streaming_lakehouse.domains.sports.ranking import (
 )
 from streaming_lakehouse.domains.sports.scoring import REPORT, SCORING_TYPES, score_of
 
-WINDOW = "5 minutes"
+WINDOW, REACH = "5 minutes", timedelta(minutes=5)
 SLIDE = "1 minute"
 
 # The chance of a goal. A shot on target, goals included: 2.9 goals of 10.5 such shots a match. A shot that misses: a

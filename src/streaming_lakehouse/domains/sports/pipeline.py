@@ -41,6 +41,7 @@ PIPELINE = Pipeline(
         key=("match_id", "team", "window_start"),
         inputs=(timeline,),
         output_modes=("update", "append"),
+        reach=gold.REACH,
     ),
     detections=(
         Detection(

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame, functions as F
 
 from streaming_lakehouse.pipeline import Detection
 
-WINDOW = "1 hour"
+WINDOW, REACH = "1 hour", timedelta(hours=1)
 SLIDE = "30 minutes"
 
 FROST_C = 0.0  # air frost: at or below freezing (Met Office)

@@ -15,9 +15,27 @@ stations = Reference("weather_stations", schema=events.STATION, rows=events.stat
 
 PIPELINE = Pipeline(
     "weather",
-    Gold("weather_device_hourly", gold.device_hourly, key=("device", "window_start"), inputs=(readings,)),
-    Gold("weather_device_sliding", gold.device_sliding, key=("device", "window_start"), inputs=(readings,)),
-    Gold("weather_region_hourly", gold.region_hourly, key=("region", "window_start"), inputs=(readings, stations)),
+    Gold(
+        "weather_device_hourly",
+        gold.device_hourly,
+        key=("device", "window_start"),
+        inputs=(readings,),
+        reach=gold.REACH,
+    ),
+    Gold(
+        "weather_device_sliding",
+        gold.device_sliding,
+        key=("device", "window_start"),
+        inputs=(readings,),
+        reach=gold.REACH,
+    ),
+    Gold(
+        "weather_region_hourly",
+        gold.region_hourly,
+        key=("region", "window_start"),
+        inputs=(readings, stations),
+        reach=gold.REACH,
+    ),
     # The alerts of single readings have no state, and one of an hour could be withdrawn until it has closed.
     Gold(
         "weather_alerts",
@@ -25,6 +43,7 @@ PIPELINE = Pipeline(
         key=("device", "alert", "time", "event_id"),
         inputs=(readings,),
         output_modes=("append",),
+        reach=gold.REACH,
     ),
     hot=HotPath("weather_alerts_now", gold.reading_alerts_now, key=("event_id",), input=readings),
     detections=gold.DETECTIONS,

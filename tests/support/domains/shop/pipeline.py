@@ -17,6 +17,7 @@ from streaming_lakehouse.pipeline import (
 )
 
 WATERMARK = timedelta(minutes=10)
+FIVE_MINUTES, HOUR = timedelta(minutes=5), timedelta(hours=1)  # of the join, and of the window
 NOT_AHEAD = expect_or_quarantine(
     "time_is_not_ahead", "time IS NULL OR time <= least(source_timestamp, ingested_at) + INTERVAL 1 HOUR"
 )
@@ -62,12 +63,12 @@ products = Reference("shop_products", schema=events.PRODUCT, rows=events.product
 
 PIPELINE = Pipeline(
     "shop",
-    Gold("shop_order_payments", gold.order_payments, ("order_id",), (orders, payments), State.JOIN),
-    Gold("shop_category_hourly", gold.category_hourly, ("category", "window_start"), (orders, products)),
+    Gold("shop_order_payments", gold.order_payments, ("order_id",), (orders, payments), State.JOIN, reach=FIVE_MINUTES),
+    Gold("shop_category_hourly", gold.category_hourly, ("category", "window_start"), (orders, products), reach=HOUR),
     Gold("shop_visit_sessions", gold.visit_sessions, ("visitor", "window_start"), (visits,), State.SESSION),
     Gold("shop_customer_totals", gold.customer_totals, ("customer",), (orders,), State.AGGREGATION),
     Gold("shop_product_ranking", gold.product_ranking, ("product",), (orders,), State.AGGREGATION, ("complete",)),
     Gold("shop_customer_products", gold.customer_products, ("customer",), (orders,), State.CUSTOM, ("update",)),
-    Gold("shop_large_payments", gold.large_payments, ("event_id",), (payments,), State.NONE),
+    Gold("shop_large_payments", gold.large_payments, ("event_id",), (payments,), State.NONE, reach=timedelta(0)),
     hot=HotPath("shop_large_payments_now", gold.large_payments, ("event_id",), input=payments),
 )
