@@ -58,15 +58,12 @@ Options = Annotated[
         "repeatable.",
     ),
 ]
+_OPTIONS_HELP = 'Options as one JSON object, such as {"path": "landing"}; --option has precedence.'
 OptionsJson = Annotated[
-    str | None,
-    typer.Option(
-        "--options",
-        envvar="LAKEHOUSE_OPTIONS",
-        metavar="JSON",
-        help='Options as one JSON object, such as {"path": "landing"}; --option has precedence.',
-    ),
+    str | None, typer.Option("--options", envvar="LAKEHOUSE_OPTIONS", metavar="JSON", help=_OPTIONS_HELP)
 ]
+# The environment's are those of the pipeline's own source.
+HistoryOptionsJson = Annotated[str | None, typer.Option("--options", metavar="JSON", help=_OPTIONS_HELP)]
 Secrets = Annotated[
     list[str] | None,
     typer.Option(

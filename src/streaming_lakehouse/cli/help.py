@@ -15,11 +15,9 @@ class RunCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """The pipelines with their steps, and the options of each source and sink: loaded only when help is shown."""
         from streaming_lakehouse.sinks import get_sink
-        from streaming_lakehouse.sources import get_source
 
         _section(formatter, "Pipelines and their steps", _pipelines())
-        sources = [(name, _format_names(get_source(name).options.names)) for name in SOURCES]
-        _section(formatter, "Each --source and its --option names", sources)
+        _sources(formatter)
         sinks = [(name, _format_names(get_sink(name).options.names) or "none") for name in SINKS]
         _section(
             formatter, "Each --sink and its --option names, with the prefix sink. where a source has the same", sinks
@@ -29,6 +27,8 @@ class RunCommand(TyperCommand):
 
 class BackfillCommand(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The options of each source."""
+        _sources(formatter)
         _section(formatter, "Examples", _BACKFILL_EXAMPLES)
 
 
@@ -73,6 +73,13 @@ _GENERATE_EXAMPLES = [
         "the topic weather-readings of `lakehouse broker`",
     ),
 ]
+
+
+def _sources(formatter: Any) -> None:
+    from streaming_lakehouse.sources import get_source
+
+    sources = [(name, _format_names(get_source(name).options.names)) for name in SOURCES]
+    _section(formatter, "Each --source and its --option names", sources)
 
 
 def _pipelines() -> list[tuple[str, str]]:

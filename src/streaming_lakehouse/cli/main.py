@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from streaming_lakehouse.cli.arguments import (
     DEFAULT_SINK,
     Catalog,
+    HistoryOptionsJson,
     Mode,
     Options,
     OptionsJson,
@@ -225,7 +226,7 @@ def backfill(
         typer.Option(metavar="NAME", help="Read history from here first: another source than the pipeline's own."),
     ] = None,
     option: Options = None,
-    options: OptionsJson = None,
+    options: HistoryOptionsJson = None,
     reason: Annotated[
         list[str] | None,
         typer.Option(
@@ -259,7 +260,7 @@ def backfill(
     set_from_scopes(secret or ())
     storage = Storage.resolve(root, catalog, schema_prefix)
     check_storage_visible(storage, is_run=True)
-    given = parse_options(option, options if source else None)
+    given = parse_options(option, options)
     if (given or table) and not source:
         unused = f"--option {next(iter(given))}" if given else "--table"
         raise LakehouseError(f"{unused} is of a source, and none is given; add --source NAME")
