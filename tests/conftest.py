@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 from support.fake_eventhubs import FakeEntraId, Namespace, namespace_of
-from support.settings import FEW_ROWS
+from support.settings import FEW_ROWS, NO_CODEGEN
 
 from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.config.storage import Storage
@@ -81,7 +81,11 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def spark() -> SparkSession:
-    return get_session()
+    """The session of all tests in this process. Code is generated in the contract test, and in every other process."""
+    session = get_session()
+    for name, value in NO_CODEGEN.items():
+        session.conf.set(name, value)
+    return session
 
 
 @pytest.fixture(scope="module")

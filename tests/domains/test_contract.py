@@ -24,9 +24,11 @@ from oracle.domain import Row
 from oracle.tables import read_rows
 from oracle.windows import keep_closed, watermark
 from pyspark.sql import DataFrame, SparkSession, functions as F
+from support.settings import CODEGEN
 
 from streaming_lakehouse import domains
 from streaming_lakehouse.cli.publish import PublishJob, publish
+from streaming_lakehouse.config.spark_settings import applied
 from streaming_lakehouse.layers import gold as gold_layer
 from streaming_lakehouse.layers.backfill import GoldBackfill, Span
 from streaming_lakehouse.pipeline import Gold, Pipeline, Reference, Silver
@@ -67,7 +69,8 @@ def lake(
     landing = {"path": str(folder / "landing")}
     for bronze in pipeline.bronze:
         publish(PublishJob(bronze, 3, 0, ROWS, {**landing, **RATES}), "files")
-    run_pipeline(folder / "lake", "files", landing, pipeline=pipeline.name)
+    with applied(spark, CODEGEN):
+        run_pipeline(folder / "lake", "files", landing, pipeline=pipeline.name)
     yield Lake(pipeline, folder / "lake", folder / "landing")
 
 

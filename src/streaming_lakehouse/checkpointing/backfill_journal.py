@@ -21,7 +21,7 @@ def begin(storage: Storage, pipeline: str, backfilled_at_us: int) -> None:
 
 
 def unfinished(storage: Storage, pipeline: str) -> list[int]:
-    """The backfills that have begun and not ended."""
+    """The backfills that were started and have not ended."""
     journal = file(storage, pipeline)
     if not journal.exists():
         return []

@@ -72,7 +72,7 @@ class Backfill:
     def checkpoint(self, table: Bronze | Silver | Gold) -> str:
         return self.storage.checkpoint(self.pipeline.name, Step(table).name)
 
-    def has_begun(self, table: Bronze | Silver | Gold) -> bool:
+    def has_started(self, table: Bronze | Silver | Gold) -> bool:
         return metadata.has_started(self.checkpoint(table))
 
     def of_silver(self, silver: Silver, backfilled_at_us: int) -> SilverBackfill:
@@ -91,7 +91,7 @@ def run(requested: Backfill, progress: Progress, say: Callable[[str], None]) -> 
     `say` is called with a line for each result. Raises LakehouseError where a step fails, is stopped, or runs in
     another process; the same command then resumes.
     """
-    _check_has_begun(requested)
+    _check_has_started(requested)
     _check_history(requested)
     spark = get_session()
     _check_reasons(requested, spark)
@@ -120,10 +120,12 @@ class BackfillRun:
             self._run(plan)
         with steps_locked(self.spark, storage, pipeline.name, [step.name for step in self._downstream]):
             self._check_nothing_to_replay()
-            unfinished = backfill_journal.unfinished(storage, pipeline.name)
-            if unfinished:
-                self.say("finishing a backfill that was interrupted")
-            to_rebuild = [gold for earlier in unfinished for gold in self._update_gold(earlier)]
+            to_rebuild: list[Gold] = []
+            for earlier in backfill_journal.unfinished(storage, pipeline.name):
+                self.say(
+                    f"finishing a backfill that was interrupted: {counted(self._added(earlier), 'record')} admitted"
+                )
+                to_rebuild += self._update_gold(earlier)
             backfilled_at_us = time.time_ns() // 1000
             if any([self._admit(silver, backfilled_at_us) for silver in pipeline.silver]):
                 to_rebuild += self._update_gold(backfilled_at_us)
@@ -132,12 +134,12 @@ class BackfillRun:
 
     @property
     def _downstream(self) -> list[Step]:
-        """Silver's steps, and those of the gold tables that have begun: any other reads all of silver one day."""
-        gold = [Step(gold) for gold in self.requested.pipeline.gold if self.requested.has_begun(gold)]
+        """Silver's steps, and those of the gold tables that have started: another reads all of silver when it does."""
+        gold = [Step(gold) for gold in self.requested.pipeline.gold if self.requested.has_started(gold)]
         return [*map(Step, self.requested.pipeline.silver), *gold]
 
     def _catch_up(self) -> Iterable[RunPlan]:
-        """Silver, then the gold tables that have begun, each with the sink and mode that it was written with."""
+        """Silver, then the gold tables that have started, each with the sink and mode that it was written with."""
         sources = [metadata.recorded_source(self.requested.checkpoint(each)) for each in self.requested.pipeline.bronze]
         source = next((found["source"] for found in sources if found), "generator")
         storage = self.requested.storage
@@ -162,20 +164,25 @@ class BackfillRun:
         of_silver = self.requested.of_silver(silver, backfilled_at_us)
         if not all(delta.exists(self.spark, table) for table in (of_silver.tables.silver, of_silver.tables.quarantine)):
             return False
-        with of_silver.judge(self.spark, self.requested.reasons, self._open_since(silver)) as admission:
+        newest_us = metadata.max_event_time(self.requested.checkpoint(silver)) or 0
+        before_us = self._open_since(silver, newest_us)
+        with of_silver.judge(self.spark, self.requested.reasons, before_us) as admission:
             of_silver.update_reasons(admission)
             if admission.valid:
                 backfill_journal.begin(self.requested.storage, self.requested.pipeline.name, backfilled_at_us)
                 of_silver.append(admission)
-            self.say(_admission_line(silver, admission))
+            self.say(_admission_line(silver, admission, behind_us=newest_us - before_us))
         return bool(admission.valid)
 
-    def _open_since(self, silver: Silver) -> int:
+    def _added(self, backfilled_at_us: int) -> int:
+        tables = [self.requested.of_silver(silver, backfilled_at_us) for silver in self.requested.pipeline.silver]
+        return sum(each.added(self.spark).count() for each in tables if delta.exists(self.spark, each.tables.silver))
+
+    def _open_since(self, silver: Silver, newest_us: int) -> int:
         """From this event time on, an event is not late, or changes rows that are still in the state of a query.
 
         Without a reach state is rebuilt. But gold's watermark would be ahead of silver's, if silver's did not count.
         """
-        newest_us = metadata.max_event_time(self.requested.checkpoint(silver)) or 0
         since = [newest_us - silver.watermark // _MICROSECOND]
         for gold in self._gold_in_use():
             if silver in gold.streams and gold.reach is not None and self.requested.is_updated_in_place(gold):
@@ -188,14 +195,14 @@ class BackfillRun:
         return [
             gold
             for gold in self.requested.pipeline.gold
-            if self.requested.has_begun(gold)
+            if self.requested.has_started(gold)
             and delta.exists(self.spark, self.requested.storage.table("gold", gold.table))
         ]
 
     def _update_gold(self, backfilled_at_us: int) -> list[Gold]:
         """What follows once silver has the rows: idempotent, so that the next command can do it again.
 
-        Gives the tables that must be rebuilt. One that has begun, or was rebuilt, since then has read the rows.
+        Gives the tables that must be rebuilt. One that was started, or rebuilt, since then has read the rows.
         """
         changed = {silver: self._move(silver, backfilled_at_us) for silver in self.requested.pipeline.silver}
         affected = [
@@ -241,7 +248,7 @@ class BackfillRun:
         self.say(f"{', '.join(names)}: rebuilt; the old tables and checkpoints are in {planned.folder}")
 
 
-def _check_has_begun(requested: Backfill) -> None:
+def _check_has_started(requested: Backfill) -> None:
     """A new lake needs no backfill: there is no watermark yet that history would be behind."""
     steps = requested.history.steps if requested.history else [Step(each) for each in requested.pipeline.bronze]
     storage, name = requested.storage, requested.pipeline.name
@@ -291,15 +298,16 @@ def _check_reasons(requested: Backfill, spark: SparkSession) -> None:
             raise LakehouseError(f"no record is in quarantine for {reason!r}{did_you_mean(reason, sorted(known))}")
 
 
-def _admission_line(silver: Silver, admission: Admission) -> str:
+def _admission_line(silver: Silver, admission: Admission, *, behind_us: int) -> str:
+    """`behind_us` is how far behind silver's newest event a record must be."""
     line = f"silver.{silver.table}: {counted(admission.valid, 'record')} admitted"
     if admission.duplicates or admission.quarantined:
         line += f", {counted(admission.duplicates, 'duplicate')} and {admission.quarantined:,} quarantined stay out"
     if admission.waiting:
         assert admission.newest_us is not None
-        newest = datetime.fromtimestamp(admission.newest_us / 1e6, UTC)
+        after = datetime.fromtimestamp((admission.newest_us + behind_us) / 1e6, UTC)
         line += (
-            f"; {counted(admission.waiting, 'record')} up to {newest:%Y-%m-%d %H:%M:%S} UTC wait until the watermark "
-            "has closed their windows, then give this command again"
+            f"; {counted(admission.waiting, 'record')} too new: give the command again when a run has read an event "
+            f"after {after:%Y-%m-%d %H:%M:%S} UTC"
         )
     return line
