@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from streaming_lakehouse.errors import LakehouseError
 from streaming_lakehouse.execution import runner
 from streaming_lakehouse.execution.plan import RunPlan
 from streaming_lakehouse.execution.progress import ProgressReporter
-from streaming_lakehouse.execution.reset import Reset, folders
+from streaming_lakehouse.execution.reset import Reset, own_folders
 from streaming_lakehouse.pipeline import Gold, Pipeline, Reference
 from streaming_lakehouse.pipeline.declaration import LAYERS
 from streaming_lakehouse.pipeline.steps import Step
@@ -83,37 +83,28 @@ def _plans(reset: Reset, staging: Storage) -> Iterator[RunPlan]:
 
 
 def downstream_plans(
-    pipeline: Pipeline, steps: Iterable[Step], *, recorded_in: Storage, run_in: Storage, source: str = "generator"
+    pipeline: Pipeline, steps: Sequence[Step], *, recorded_in: Storage, run_in: Storage, source: str = "generator"
 ) -> Iterator[RunPlan]:
     """A run of the silver steps, then one for each sink and output mode that the gold tables were written with.
 
     `source` is that of the records in bronze, which these runs do not read.
     """
+    silver = [step.name for step in steps if step.layer == "silver"]
     groups: dict[tuple[str, str | None], list[str]] = {}
-    if silver := [step.name for step in steps if step.layer == "silver"]:
-        groups[DEFAULT_SINK, None] = silver
-        yield from _plans_of(pipeline, run_in, source, groups)
-        groups = {}
     for step in steps:
         if isinstance(step.makes, Gold):
             sink, mode = metadata.recorded_sink(recorded_in.checkpoint(pipeline.name, step.name))
             known = mode if mode in step.makes.output_modes else None
             groups.setdefault((sink or DEFAULT_SINK, known), []).append(step.name)
-    yield from _plans_of(pipeline, run_in, source, groups)
-
-
-def _plans_of(
-    pipeline: Pipeline, storage: Storage, source: str, groups: dict[tuple[str, str | None], list[str]]
-) -> Iterator[RunPlan]:
-    for (sink, mode), names in groups.items():
-        yield RunPlan(pipeline, storage, source, {}, parse_trigger("available-now"), tuple(names), sink, mode)
+    for (sink, mode), names in [*([((DEFAULT_SINK, None), silver)] if silver else []), *groups.items()]:
+        yield RunPlan(pipeline, run_in, source, {}, parse_trigger("available-now"), tuple(names), sink, mode)
 
 
 def _placed(reset: Reset, staging: Storage) -> Iterator[archive.Move]:
     """The moves of what was built to where it is read."""
     for step in reset.rebuilt:
-        old = folders(reset.pipeline, reset.storage, step)
-        for source, target in zip(folders(reset.pipeline, staging, step), old[: 1 + len(step.outputs)], strict=False):
+        built, old = (own_folders(reset.pipeline, storage, step) for storage in (staging, reset.storage))
+        for source, target in zip(built, old, strict=True):
             metadata.relocate(str(source), str(target))
             yield source, target
 

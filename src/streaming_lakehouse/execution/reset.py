@@ -62,12 +62,8 @@ def plan_reset(
         )
     steps = tuple(_with_dependents(pipeline, chosen))
     folder = storage.root / "_archive" / pipeline.name / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    found = [
-        path
-        for step in steps
-        for path in folders(pipeline, storage, step)[: None if is_with_other_sinks else 1 + len(step.outputs)]
-        if path.exists()
-    ]
+    archived = folders if is_with_other_sinks else own_folders
+    found = [path for step in steps for path in archived(pipeline, storage, step) if path.exists()]
     moves = tuple((path, folder / path.relative_to(storage.root)) for path in dict.fromkeys(found))
     return Reset(pipeline, storage, steps, folder, moves)
 
@@ -101,10 +97,15 @@ def _with_dependents(pipeline: Pipeline, chosen: Iterable[Step]) -> Iterator[Ste
 
 def folders(pipeline: Pipeline, storage: Storage, step: Step) -> list[Path]:
     """The step's checkpoint and tables, then the checkpoints of sinks that are no table."""
-    checkpoint = Path(storage.checkpoint(pipeline.name, step.name))
-    tables = [Path(str(storage.table(layer, name).path)) for layer, name in step.outputs]
+    checkpoint, *tables = own_folders(pipeline, storage, step)
     return [checkpoint, *tables, *sorted(checkpoint.parent.glob(f"{step.name}.*"))]
 
 
+def own_folders(pipeline: Pipeline, storage: Storage, step: Step) -> list[Path]:
+    """The step's checkpoint and tables."""
+    tables = [Path(str(storage.table(layer, name).path)) for layer, name in step.outputs]
+    return [Path(storage.checkpoint(pipeline.name, step.name)), *tables]
+
+
 def is_table_there(pipeline: Pipeline, storage: Storage, step: Step) -> bool:
-    return any(folder.exists() for folder in folders(pipeline, storage, step)[: 1 + len(step.outputs)])
+    return any(folder.exists() for folder in own_folders(pipeline, storage, step))
